@@ -1,0 +1,133 @@
+"""Canonical bytes, row hashes and the block chain. The byte layout is documented in docs/reference/canonical-bytes.md.
+
+- row hash      SHA-256(code as int64 LE | row bytes | row hash of each parent, in the order of `RecordType.parents`)
+- records digest SHA-256(row hashes in block order)
+- block hash    SHA-256(BLOCK_TAG | previous block hash | header | inputs digest | records digest)
+
+A block lists its records by type, parents before children (the order of `RECORD_TYPES`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.core.records import BY_NAME, RECORD_TYPES, Out, RecordType
+
+BLOCK_TAG: Final = b"ballast.block.1\0"
+GENESIS_TAG: Final = b"ballast.genesis.1\0"
+FORECAST_TAG: Final = b"ballast.forecast.1\0"
+HEADER: Final = struct.Struct("<6q")
+"""Block header: sequence, event time, event kind, account, mode, number of records."""
+SECTION: Final = struct.Struct("<2q")
+"""Payload section: record code, number of rows; the packed rows follow."""
+NO_PARENT: Final = bytes(32)
+
+
+class Block(NamedTuple):
+    """One event and all it caused."""
+
+    seq_n: int
+    at_t: int
+    kind_id: int
+    header: bytes
+    inputs_digest: bytes
+    payload: bytes
+    records_digest: bytes
+    block_hash: bytes
+
+
+def genesis_hash(genesis_json: bytes) -> bytes:
+    """Return the hash that block 1 names as its predecessor."""
+    return hashlib.sha256(GENESIS_TAG + genesis_json).digest()
+
+
+def run_root(genesis: bytes, head: bytes, blocks_n: int) -> str:
+    """Return the digest that stands for a whole run: its genesis hash, its last block hash and its length."""
+    return hashlib.sha256(b"ballast.run.1\0" + genesis + head + struct.pack("<q", blocks_n)).hexdigest()
+
+
+def decode_payload(payload: bytes) -> dict[str, npt.NDArray[np.void]]:
+    """Return the rows of a block's payload by table name; raise `ValueError` on a malformed payload."""
+    by_code = {record.code: record for record in RECORD_TYPES}
+    found: dict[str, npt.NDArray[np.void]] = {}
+    at = 0
+    while at < len(payload):
+        if at + SECTION.size > len(payload):
+            raise ValueError(f"payload ends inside a section header at byte {at}")
+        code, rows = SECTION.unpack_from(payload, at)
+        at += SECTION.size
+        record = by_code.get(code)
+        if record is None or rows <= 0 or at + rows * record.dtype.itemsize > len(payload) or record.name in found:
+            raise ValueError(f"payload has a malformed section (code {code}, rows {rows}) at byte {at - SECTION.size}")
+        found[record.name] = np.frombuffer(payload, record.dtype, rows, at)
+        at += rows * record.dtype.itemsize
+    return found
+
+
+class RowHasher:
+    """Computes row hashes and remembers those that later rows name as parents.
+
+    `forecast_hashes[i]` is the hash of the forecast that instrument i currently acts on; the caller sets it when a
+    forecast arrives (`set_forecast`). Row ids are dense from 1, so a parent's hash is found by its id.
+    """
+
+    def __init__(self, policy_digest: bytes, instruments: int) -> None:
+        self.policy_digest = policy_digest
+        self.forecast_hashes = [NO_PARENT] * instruments
+        self.hashes: dict[str, list[bytes]] = {r.name: [NO_PARENT] for r in RECORD_TYPES if r.name in _PARENT_TABLES}
+
+    def set_forecast(self, instrument: int, row: bytes, feature_digest: bytes) -> None:
+        """Remember the hash of the forecast that an instrument now acts on."""
+        self.forecast_hashes[instrument] = hashlib.sha256(FORECAST_TAG + row + feature_digest).digest()
+
+    def hash_rows(self, record: RecordType, rows: npt.NDArray[np.void]) -> list[bytes]:
+        """Return the row hashes of consecutive rows of one type."""
+        size = record.dtype.itemsize
+        data = rows.tobytes()
+        code = struct.pack("<q", record.code)
+        parents = self._parents(record, rows)
+        sha256 = hashlib.sha256
+        kept = self.hashes.get(record.name)
+        result = []
+        for i in range(len(rows)):
+            h = sha256(code + data[i * size : (i + 1) * size] + b"".join(parent(i) for parent in parents)).digest()
+            result.append(h)
+            if kept is not None:
+                kept.append(h)
+        return result
+
+    def _parents(self, record: RecordType, rows: npt.NDArray[np.void]) -> list[_Parent]:
+        found: list[_Parent] = []
+        for table, column in record.parents:
+            if table == "policy":
+                found.append(_Parent([self.policy_digest], [0] * len(rows)))
+            elif table == "forecast":
+                found.append(_Parent(self.forecast_hashes, rows[column].tolist()))
+            else:
+                found.append(_Parent(self.hashes[table], rows[column].tolist()))
+        return found
+
+
+class _Parent(NamedTuple):
+    table: list[bytes]
+    ids: list[int]
+
+    def __call__(self, i: int) -> bytes:
+        return self.table[self.ids[i]]
+
+
+_PARENT_TABLES: Final = {table for record in RECORD_TYPES for table, _ in record.parents if table in BY_NAME}
+
+
+def iterate_sections(out: Out, before: npt.NDArray[np.void], after: npt.NDArray[np.void]) -> Iterator[tuple[RecordType, npt.NDArray[np.void]]]:
+    """Yield the rows that one block wrote, by type, in block order."""
+    for record in RECORD_TYPES:
+        first, last = int(before[record.name]), int(after[record.name])
+        if last > first:
+            yield record, getattr(out, record.name)[first:last]

@@ -1,0 +1,189 @@
+"""The record types: one definition from which dtypes, Arrow schemas, DDL and the reference page are made.
+
+Every field is a little-endian int64 and the last part of its name is its scale:
+
+- `_e8`   price, quantity or money in 1e-8 units;  `_e4` traded volume in 1e-4 units (a measure, not money)
+- `_ppm`  ratio, probability or return in 1e-6 units
+- `_t`    seconds since 1970-01-01 UTC;  `_n` count, flag or sequence number;  `_id` identity or code
+- `_v`    a number whose scale is the row's `scale_id`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.core import codes as c
+
+E4: Final = 10_000
+E8: Final = 100_000_000
+PPM: Final = 1_000_000
+HOUR_T: Final = 3_600
+
+INSTRUMENTS: Final = 32
+"""Instrument capacity of the state: a constant, so that compiled code has one shape."""
+QUOTES: Final = 3
+TIERS: Final = 4
+MAX_LOTS: Final = 64
+"""Open FIFO lots per instrument; a further buy merges into the newest lot."""
+
+PREFIX: Final = "account_id mode_id origin_hour_t hour_t at_t"
+"""Columns every output record starts with, after its own id: whose record it is, the hour in which it was decided,
+the hour in which it took effect, and the event time."""
+
+
+def layout(names: str) -> np.dtype[np.void]:
+    """Return the packed int64 dtype for space-separated field names."""
+    return np.dtype([(name, "<i8") for name in names.split()])
+
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """One kind of output record.
+
+    Attributes:
+        name: table name.
+        code: number in the canonical bytes; never reused.
+        dtype: packed int64 layout; the first field is the row's own id, dense from 1 within its type.
+        parents: pairs (parent table or input, column that holds the parent's id; 0 in that column means no parent).
+        names: value names of the coded columns.
+    """
+
+    name: str
+    code: int
+    dtype: np.dtype[np.void]
+    parents: tuple[tuple[str, str], ...]
+    names: dict[str, dict[int, str]]
+
+
+TRADE_SIGNAL: Final = RecordType(
+    "trade_signal", 1,
+    layout(f"""signal_id {PREFIX} instrument_id forecast_t outlook_id raw_outlook_id persist_n action_id reason_id gate_id
+    wanted_e8 sized_e8 prob_ppm edge_ppm near_ppm cost_ppm vol_ppm uncertainty_ppm tier_id"""),
+    (("forecast", "instrument_id"), ("policy", "")),
+    {"outlook_id": c.OUTLOOK_NAMES, "raw_outlook_id": c.OUTLOOK_NAMES, "action_id": c.ACTION_NAMES,
+     "reason_id": c.REASON_NAMES, "gate_id": c.GATE_NAMES, "tier_id": c.TIER_NAMES},
+)  # fmt: skip
+RISK_EVENT: Final = RecordType(
+    "risk_event", 2,
+    layout(f"risk_event_id {PREFIX} signal_id instrument_id kind_id gate_id action_id scale_id limit_v value_v tier_id"),
+    (("trade_signal", "signal_id"),),
+    {"kind_id": c.RISK_KIND_NAMES, "gate_id": c.GATE_NAMES, "action_id": c.ACTION_NAMES, "scale_id": c.SCALE_NAMES,
+     "tier_id": c.TIER_NAMES},
+)  # fmt: skip
+ORDER_REQUEST: Final = RecordType(
+    "order_request", 3,
+    layout(f"""order_row_id {PREFIX} order_id signal_id instrument_id quote_id side_id status_id reason_id qty_e8 left_e8
+    reserve_e8 decision_price_e8 expires_t campaign_id"""),
+    (("trade_signal", "signal_id"),),
+    {"quote_id": c.QUOTE_NAMES, "side_id": c.SIDE_NAMES, "status_id": c.ORDER_STATUS_NAMES, "reason_id": c.REASON_NAMES},
+)  # fmt: skip
+ORDER_FILL: Final = RecordType(
+    "order_fill", 4,
+    layout(f"""fill_id {PREFIX} order_id order_row_id instrument_id quote_id side_id liquidity_id qty_e8 price_e8 reference_e8
+    notional_e8 fee_e8 slippage_e8"""),
+    (("order_request", "order_row_id"),),
+    {"quote_id": c.QUOTE_NAMES, "side_id": c.SIDE_NAMES, "liquidity_id": c.LIQUIDITY_NAMES},
+)  # fmt: skip
+POSITION_LOT: Final = RecordType(
+    "position_lot", 5,
+    layout(f"lot_row_id {PREFIX} lot_id fill_id instrument_id kind_id qty_e8 cost_e8 left_e8 left_cost_e8"),
+    (("order_fill", "fill_id"),),
+    {"kind_id": c.LOT_EVENT_NAMES},
+)
+EXECUTED_TRADE: Final = RecordType(
+    "executed_trade", 6,
+    layout(f"""trade_id {PREFIX} lot_id lot_row_id fill_id instrument_id quote_id opened_t qty_e8 cost_e8 proceeds_e8 pnl_e8
+    campaign_id"""),
+    (("position_lot", "lot_row_id"), ("order_fill", "fill_id")),
+    {"quote_id": c.QUOTE_NAMES},
+)  # fmt: skip
+CASH_LEDGER: Final = RecordType(
+    "cash_ledger", 7,
+    layout(f"""entry_id {PREFIX} quote_id entry_n previous_entry_id kind_id fill_id instrument_id before_e8 delta_e8 after_e8
+    notional_e8 fee_e8 slippage_e8"""),
+    (("order_fill", "fill_id"), ("cash_ledger", "previous_entry_id")),
+    {"quote_id": c.QUOTE_NAMES, "kind_id": c.LEDGER_KIND_NAMES},
+)  # fmt: skip
+PORTFOLIO_HOURLY: Final = RecordType(
+    "portfolio_hourly_state", 8,
+    layout(f"""state_id {PREFIX} ledger_entry_id pv_e8 gross_e8 peak_e8 drawdown_ppm realised_e8 unrealised_e8 fees_e8
+    slippage_e8 open_n orders_n cash_usd_e8 cash_cad_e8 cash_usdc_e8"""),
+    (("cash_ledger", "ledger_entry_id"),),
+    {},
+)  # fmt: skip
+RISK_HOURLY: Final = RecordType(
+    "risk_hourly_state", 9,
+    layout(f"""state_id {PREFIX} portfolio_state_id tier_id kill_n halt_n drawdown_ppm total_cap_e8 total_used_e8 open_n
+    positions_max_n used_usd_e8 used_cad_e8 used_usdc_e8"""),
+    (("portfolio_hourly_state", "portfolio_state_id"),),
+    {"tier_id": c.TIER_NAMES},
+)  # fmt: skip
+
+RECORD_TYPES: Final = (
+    TRADE_SIGNAL, RISK_EVENT, ORDER_REQUEST, ORDER_FILL, POSITION_LOT, EXECUTED_TRADE, CASH_LEDGER, PORTFOLIO_HOURLY,
+    RISK_HOURLY,
+)  # fmt: skip
+"""In the order in which a block lists its records: parents before children."""
+BY_NAME: Final = {record.name: record for record in RECORD_TYPES}
+
+# ---- inputs -----------------------------------------------------------------------------------------------------
+EVENT: Final = layout("kind_id at_t bar_n forecast_n instrument_id quote_id qty_e8 price_e8 reference_e8 amount_e8 value_n")
+"""One event. `bar_n` and `forecast_n` are row numbers of the bars and forecasts that came with it (-1: none).
+FILL uses instrument, qty, price, reference; DEPOSIT quote and amount; RATE quote and price; CONTROL instrument_id as
+switch (1 kill, 2 halt) and value_n as its new setting."""
+BAR: Final = layout("open_e8 high_e8 low_e8 close_e8 volume_e4 present_n")
+FORECAST: Final = layout("prob_near_ppm prob_main_ppm prob_far_ppm ret_near_ppm ret_main_ppm ret_far_ppm uncertainty_ppm valid_n")
+"""One asset's calibrated model output for the bundle's three horizons (near, main, far; 4, 24, 72 h by default):
+probability that the return is positive, expected gross return, uncertainty of the main probability. valid_n 0: none."""
+
+# ---- state ------------------------------------------------------------------------------------------------------
+DESK: Final = layout("""account_id mode_id now_t decision_t pv_e8 peak_e8 drawdown_ppm tier_id kill_n halt_n open_n orders_n gross_e8
+    in_flight_e8 realised_e8 fees_e8 slippage_e8 signal_seq risk_seq order_seq order_row_seq fill_seq lot_seq lot_row_seq
+    trade_seq entry_seq portfolio_seq risk_state_seq campaign_seq last_hour_t""")
+CASH: Final = layout("cash_e8 reserved_e8 exposure_e8 in_flight_e8 rate_e8 entry_n last_entry_id")
+POSITION: Final = layout("""qty_e8 cost_e8 value_e8 mark_e8 mark_t vol_ppb outlook_id raw_outlook_id pending_id persist_n
+    last_action_id last_gate_id last_reason_id derisked_n signal_id campaign_id realised_e8 lot_head_n lot_n forecast_t""")
+LOT: Final = layout("lot_id qty_e8 cost_e8 opened_t")
+ORDER: Final = layout("""order_id order_row_id signal_id side_id status_id reason_id qty_e8 left_e8 reserve_e8 in_flight_e8
+    decision_price_e8 placed_t origin_hour_t expires_t campaign_id""")
+STATE: Final = np.dtype([
+    ("desk", DESK), ("cash", CASH, (QUOTES,)), ("positions", POSITION, (INSTRUMENTS,)), ("forecasts", FORECAST, (INSTRUMENTS,)),
+    ("lots", LOT, (INSTRUMENTS, MAX_LOTS)), ("orders", ORDER, (INSTRUMENTS,)),
+])  # fmt: skip
+
+# ---- policy -----------------------------------------------------------------------------------------------------
+RULES: Final = layout("""strong_prob_ppm positive_prob_ppm negative_prob_ppm strong_negative_prob_ppm strong_ret_ppm positive_ret_ppm
+    negative_ret_ppm strong_negative_ret_ppm entry_persist_n exit_persist_n uncertain_ppm near_drop_ppm
+    derisk_ppm derisk_max_n base_ppm vol_target_ppb vol_decay_ppm vol_clip_low_ppm vol_clip_high_ppm
+    positions_max_n total_cap_ppm total_cap_e8 budget_ppm budget_e8 taker_fee_ppm half_spread_ppm slippage_ppm margin_ppm
+    participation_ppm impact_ppm volume_min_ppm bar_age_max_t forecast_age_max_t order_ttl_t latency_t""")
+TIER: Final = layout("drawdown_ppm size_ppm allow_entry_n")
+INSTRUMENT: Final = layout("enabled_n quote_id lot_e8 tick_e8 qty_min_e8 cost_min_e8")
+QUOTE_CAP: Final = layout("cap_ppm cap_e8")
+POLICY: Final = np.dtype([
+    ("rules", RULES), ("tiers", TIER, (TIERS,)), ("instruments", INSTRUMENT, (INSTRUMENTS,)), ("quotes", QUOTE_CAP, (QUOTES,)),
+])  # fmt: skip
+
+COUNTS: Final = layout(" ".join(record.name for record in RECORD_TYPES) + " event")
+"""Rows written so far, one column per output buffer; `event` counts finished blocks."""
+
+
+class Out(NamedTuple):
+    """Append-only output buffers of a sweep; `marks[i]` holds the counts after block i."""
+
+    n: npt.NDArray[np.void]
+    marks: npt.NDArray[np.void]
+    event: npt.NDArray[np.void]
+    trade_signal: npt.NDArray[np.void]
+    risk_event: npt.NDArray[np.void]
+    order_request: npt.NDArray[np.void]
+    order_fill: npt.NDArray[np.void]
+    position_lot: npt.NDArray[np.void]
+    executed_trade: npt.NDArray[np.void]
+    cash_ledger: npt.NDArray[np.void]
+    portfolio_hourly_state: npt.NDArray[np.void]
+    risk_hourly_state: npt.NDArray[np.void]

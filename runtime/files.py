@@ -1,0 +1,54 @@
+"""Writing files so that a crash leaves the old content or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import EnvironmentFailure
+
+TEMPORARY_PREFIX: Final = ".partial-"
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success fsync it and rename it over `target`.
+
+    On any failure, Ctrl-C included, the temporary file is removed and `target` is untouched.
+
+    Raises:
+        EnvironmentFailure: the folder cannot be made or written.
+    """
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        sync(temporary)
+        temporary.replace(target)
+        sync(target.parent)
+    except OSError as e:
+        raise EnvironmentFailure(
+            f"cannot write {target}: {e.strerror or e}",
+            expected="a writable folder with free space",
+            action="check permissions and disk, or choose another folder with --out",
+        ) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder entry to disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Atomically replace the content of a file."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)

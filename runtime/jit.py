@@ -1,0 +1,57 @@
+"""The one place that decides how functions compile and where compiled code is kept.
+
+Numba's cache looks at the file of the cached function only: a changed callee would be served stale. So the
+cache directory is keyed by the content of every compiled source, the compiler's versions and its switches.
+`NUMBA_DISABLE_JIT=1` runs the very same functions as plain Python. This module must be imported before numba.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BOUNDSCHECK: Final = os.environ.get("BALLAST_BOUNDSCHECK") == "1"
+COMPILED_SOURCES: Final = ("core", "inference", "jit.py")
+
+
+def compiled_source_digest() -> str:
+    """Return the SHA-256 of every source file that is compiled, in path order."""
+    root = Path(__file__).parent
+    h = hashlib.sha256()
+    for name in COMPILED_SOURCES:
+        entry = root / name
+        for path in sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]:
+            content = path.read_bytes()
+            h.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+            h.update(content)
+    return h.hexdigest()
+
+
+def _set_cache_dir() -> None:
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    base = os.environ.get("BALLAST_CACHE_DIR") or str(Path.home() / ".cache" / "ballast")
+    switches = repr((
+        compiled_source_digest(), version("numba"), version("llvmlite"), version("numpy"), BOUNDSCHECK,
+        os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES"),
+    ))
+    key = hashlib.sha256(switches.encode()).hexdigest()[:16]
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(base) / f"numba-{key}")
+
+
+_set_cache_dir()
+
+import numba  # noqa: E402  the cache directory must be chosen before numba reads its configuration
+
+
+def core(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a pure function (nopython, cached, no fastmath); the undecorated function is its specification."""
+    compiled = numba.njit(cache=True, boundscheck=BOUNDSCHECK, error_model="python", fastmath=False)(function)
+    return cast("Callable[P, R]", compiled)
