@@ -1,0 +1,200 @@
+"""What every command shares: output streams, progress bars, and the one error boundary.
+
+Streams: stdout carries the result (with `--json` exactly one JSON object), stderr carries everything else. A command that
+fails under `--json` before it printed its object gets `{"error": {...}}` on stdout instead, so that a caller always parses
+one object; the message for people still goes to stderr. Exit codes: docs/reference/exit-codes.md.
+
+rich is imported inside the functions, so that importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from runtime.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BallastError
+from runtime.progress import Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+DEBUG_VARIABLE: Final = "BALLAST_DEBUG"
+JSON_OPTION: Final = "--json"
+PLAIN_INTERVAL_S: Final = 5.0
+"""Seconds between two progress lines of one stage when stderr is not a terminal."""
+
+
+class _Streams:
+    """Remembers whether the one JSON object of this process has been printed."""
+
+    printed_json = False
+
+
+def stderr_console() -> Console:
+    """Return a rich console on stderr: for tables, notes and progress, never for a result that is parsed."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+
+
+def stdout_console() -> Console:
+    """Return a rich console on stdout: for the tables a person asked for (without `--json`)."""
+    from rich.console import Console
+
+    return Console(soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """Print the one JSON object of a command on stdout.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which JSON cannot carry.
+    """
+    _Streams.printed_json = True
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+# ---- progress --------------------------------------------------------------------------------------------------
+
+
+class _Bars:
+    """One rich bar per stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=None)
+        self._progress.update(self._tasks[stage], completed=done, total=total or None)
+
+
+class _Lines:
+    """One line when a stage begins and ends, and every few seconds between: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._began_s: dict[str, float] = {}
+        self._printed_s: dict[str, float] = {}
+        self._ended: set[str] = set()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        began_s = self._began_s.setdefault(stage, now_s)
+        ended = total > 0 and done >= total
+        if stage in self._ended or (not ended and now_s - self._printed_s.get(stage, -PLAIN_INTERVAL_S) < PLAIN_INTERVAL_S):
+            return
+        self._printed_s[stage] = now_s
+        if ended:
+            self._ended.add(stage)
+        amount = f"{done}/{total}" if total else str(done)
+        seconds = f" in {now_s - began_s:.1f} s" if ended else ""
+        print(f"{stage}: {amount}{seconds}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """Yield a `Report` that draws bars on stderr, or prints plain lines when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr_console()) as bars:
+        yield _Bars(bars)
+
+
+# ---- the error boundary ----------------------------------------------------------------------------------------
+
+
+def run(function: Callable[[], object]) -> int:
+    """Run a command and return its exit code; every failure becomes one message.
+
+    An int that `function` returns is the exit code (typer returns one when a command raised `typer.Exit`); anything
+    else is success. SIGTERM is treated like Ctrl-C, so that `finally` blocks remove partial files.
+    """
+    _Streams.printed_json = False
+    _catch_sigterm()
+    try:
+        result = function()
+    except BallastError as e:
+        return _fail(e.kind, e.got, e.expected, e.action, e.exit_code)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except typer.Abort:
+        return _interrupted()
+    except typer.Exit as e:
+        return e.exit_code
+    except typer.TyperException as e:
+        return _wrong_usage(e)
+    # The last boundary of the process: whatever reaches it is a bug, and the person must get a message, not a dump.
+    except Exception as e:  # noqa: BLE001
+        return _unexpected(e)
+    if result == EXIT_INTERRUPTED and type(result) is int:  # typer turned Ctrl-C into Exit(130)
+        return _interrupted()
+    return result if type(result) is int else EXIT_OK
+
+
+def _catch_sigterm() -> None:
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        return  # not the main thread (an embedding program or a test): its owner decides about signals
+
+
+def _fail(kind: str, got: str, expected: str, action: str, exit_code: int) -> int:
+    from rich.text import Text
+
+    message = Text.assemble((f"{kind}: ", "bold red"), got)
+    if expected:
+        message.append(f"\n  expected: {expected}")
+    if action:
+        message.append(f"\n  do next:  {action}")
+    stderr_console().print(message, soft_wrap=True)
+    if JSON_OPTION in sys.argv and not _Streams.printed_json:
+        print_json({"error": {"kind": kind, "got": got, "expected": expected, "action": action, "exit_code": exit_code}})
+    return exit_code
+
+
+def _interrupted() -> int:
+    got = "stopped by Ctrl-C or SIGTERM; unfinished files were removed"
+    return _fail("interrupted", got, "", "run it again", EXIT_INTERRUPTED)
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context and message == context.get_help():  # a group without a sub-command: the page itself is the answer
+        print(message, file=sys.stderr)
+        return EXIT_USAGE
+    path = context.command_path if context else "ballast"
+    usage = " ".join(context.get_usage().split()) if context else "a valid command line"
+    return _fail("usage", message, usage, f"see `{path} --help`", error.exit_code)
+
+
+def _unexpected(error: Exception) -> int:
+    trace = "".join(traceback.format_exception(error))
+    got = f"unexpected {type(error).__name__}: {error}"
+    expected = "no such failure: this is a bug in ballast"
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        print(trace, file=sys.stderr)
+        return _fail("bug", got, expected, "report the traceback above", EXIT_BUG)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="ballast-crash-", suffix=".txt", delete=False, encoding="utf-8") as f:
+            f.write(trace)
+    except OSError:
+        return _fail("bug", got, expected, f"run it again with {DEBUG_VARIABLE}=1 to see the traceback", EXIT_BUG)
+    return _fail("bug", got, expected, f"report the traceback in {f.name} (or set {DEBUG_VARIABLE}=1)", EXIT_BUG)
