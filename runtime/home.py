@@ -36,7 +36,9 @@ def list_runs(home: Path) -> list[Path]:
     folder = runs_path(home)
     if not folder.is_dir():
         return []
-    marks = [(mark.stat().st_mtime_ns, mark.parent) for mark in folder.glob(f"*/{RUN_MARK}") if not mark.parent.name.startswith(".")]
+    marks = [
+        (mark.stat().st_mtime_ns, mark.parent) for mark in folder.glob(f"*/{RUN_MARK}") if not mark.parent.name.startswith(".")
+    ]
     return [path for _, path in sorted(marks, key=lambda m: (m[0], m[1].name), reverse=True)]
 
 

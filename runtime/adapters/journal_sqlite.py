@@ -108,6 +108,7 @@ class SqliteJournal:
             try:
                 with _translated(path):
                     connection = _connect(path, "rwc")
+                    _make_durable(connection)
                     _write_schema(connection, genesis, account_id, mode_id)
                 journal = cls(path, connection, lock_fd)
                 journal._write_anchor()
@@ -145,6 +146,9 @@ class SqliteJournal:
             try:
                 journal = cls(path, connection, lock_fd)
                 journal._check_anchor(anchor)
+                if writable:
+                    with _translated(path):
+                        _make_durable(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -166,7 +170,9 @@ class SqliteJournal:
         """
         if self._lock_fd is None:
             raise InvariantError(
-                f"{self._path} is open for reading", expected="a journal opened with writable=True", action="open it for writing"
+                f"{self._path} is open for reading",
+                expected="a journal opened with writable=True",
+                action="open it for writing",
             )
         if not blocks:
             return
@@ -256,24 +262,24 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA trusted_schema = OFF")
-        if mode != "ro":
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA fullfsync = ON")
-            connection.execute("PRAGMA checkpoint_fullfsync = ON")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS; nothing elsewhere
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
 def _write_schema(connection: sqlite3.Connection, genesis: bytes, account_id: int, mode_id: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
         connection.execute(statement)
-    connection.execute(
-        "INSERT INTO genesis VALUES (1, ?, ?, ?, ?)", (account_id, mode_id, genesis, genesis_hash(genesis))
-    )
+    connection.execute("INSERT INTO genesis VALUES (1, ?, ?, ?, ?)", (account_id, mode_id, genesis, genesis_hash(genesis)))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
@@ -352,7 +358,9 @@ def _translated(path: Path) -> Iterator[None]:
             raise _cannot_open(path, f"{e} ({code})") from e
         if code.startswith("SQLITE_CONSTRAINT"):
             raise InvariantError(
-                f"the journal {path} refused a block: {e}", expected="the next block of the chain", action="stop and keep the evidence"
+                f"the journal {path} refused a block: {e}",
+                expected="the next block of the chain",
+                action="stop and keep the evidence",
             ) from e
         raise _damaged(path, f"{e} ({code or type(e).__name__})") from e
 

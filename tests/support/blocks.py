@@ -9,8 +9,8 @@ import numpy as np
 
 from runtime.chain import compute_block_hash
 from runtime.core.codes import EV_BARS, MODE_BACKTEST
-from runtime.core.digest import HEADER, SECTION, Block, RowHasher, genesis_hash
-from runtime.core.records import BY_NAME, HOUR_T, INSTRUMENTS
+from runtime.core.digest import HEADER, NO_PARENT, SECTION, Block, RowHasher, genesis_hash
+from runtime.core.records import BY_NAME, HOUR_T
 from runtime.ports import Head
 
 GENESIS = b'{"account_id":1,"mode_id":1}'
@@ -31,7 +31,7 @@ def iterate_blocks(
     """Yield what `make_blocks` lists."""
     seq_n, previous = head or Head(0, genesis_hash(GENESIS))
     rng = np.random.Generator(np.random.PCG64(seed))
-    hasher = RowHasher(POLICY_DIGEST, INSTRUMENTS)
+    hasher = RowHasher(POLICY_DIGEST, lambda _instrument, _forecast_t: NO_PARENT)
     records = [BY_NAME["portfolio_hourly_state"], BY_NAME["risk_hourly_state"]]
     pads = [bytes(32)] * seq_n
     for record in records:
