@@ -1,0 +1,1 @@
+"""Developer tools: documentation check, benchmark, interpreter choice. Not part of the installed package."""
