@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -70,56 +70,58 @@ def decode_payload(payload: bytes) -> dict[str, npt.NDArray[np.void]]:
     return found
 
 
+ForecastHash = Callable[[int, int], bytes]
+"""`(instrument, forecast_t)` -> hash of the forecast that the instrument acted on; see `forecast_hash`."""
+
+
+def forecast_hash(row: bytes, feature_digest: bytes) -> bytes:
+    """Return the hash of one asset's forecast: its canonical bytes and the digest of the features it was made from."""
+    return hashlib.sha256(FORECAST_TAG + row + feature_digest).digest()
+
+
 class RowHasher:
     """Computes row hashes and remembers those that later rows name as parents.
 
-    `forecast_hashes[i]` is the hash of the forecast that instrument i currently acts on; the caller sets it when a
-    forecast arrives (`set_forecast`). Row ids are dense from 1, so a parent's hash is found by its id.
+    Rows of all types must be given in the order of `RECORD_TYPES` (parents before children). Row ids are dense from
+    1, so a parent's hash is found by its id.
+
+    Args:
+        policy_digest: 32 bytes, parent of every signal.
+        forecast: looks up the hash of a signal's forecast; not asked when the signal's `forecast_t` is 0.
     """
 
-    def __init__(self, policy_digest: bytes, instruments: int) -> None:
+    def __init__(self, policy_digest: bytes, forecast: ForecastHash) -> None:
         self.policy_digest = policy_digest
-        self.forecast_hashes = [NO_PARENT] * instruments
-        self.hashes: dict[str, list[bytes]] = {r.name: [NO_PARENT] for r in RECORD_TYPES if r.name in _PARENT_TABLES}
-
-    def set_forecast(self, instrument: int, row: bytes, feature_digest: bytes) -> None:
-        """Remember the hash of the forecast that an instrument now acts on."""
-        self.forecast_hashes[instrument] = hashlib.sha256(FORECAST_TAG + row + feature_digest).digest()
+        self.forecast = forecast
+        self.hashes: dict[str, list[bytes]] = {name: [NO_PARENT] for name in sorted(_PARENT_TABLES)}
 
     def hash_rows(self, record: RecordType, rows: npt.NDArray[np.void]) -> list[bytes]:
         """Return the row hashes of consecutive rows of one type."""
         size = record.dtype.itemsize
         data = rows.tobytes()
         code = struct.pack("<q", record.code)
-        parents = self._parents(record, rows)
+        parents = [self._parent_hashes(table, column, rows) for table, column in record.parents]
         sha256 = hashlib.sha256
         kept = self.hashes.get(record.name)
         result = []
         for i in range(len(rows)):
-            h = sha256(code + data[i * size : (i + 1) * size] + b"".join(parent(i) for parent in parents)).digest()
-            result.append(h)
+            content = code + data[i * size : (i + 1) * size]
+            for table, ids in parents:
+                content += table[ids[i]]
+            row_hash = sha256(content).digest()
+            result.append(row_hash)
             if kept is not None:
-                kept.append(h)
+                kept.append(row_hash)  # a ledger entry's parent may be the row just before it
         return result
 
-    def _parents(self, record: RecordType, rows: npt.NDArray[np.void]) -> list[_Parent]:
-        found: list[_Parent] = []
-        for table, column in record.parents:
-            if table == "policy":
-                found.append(_Parent([self.policy_digest], [0] * len(rows)))
-            elif table == "forecast":
-                found.append(_Parent(self.forecast_hashes, rows[column].tolist()))
-            else:
-                found.append(_Parent(self.hashes[table], rows[column].tolist()))
-        return found
-
-
-class _Parent(NamedTuple):
-    table: list[bytes]
-    ids: list[int]
-
-    def __call__(self, i: int) -> bytes:
-        return self.table[self.ids[i]]
+    def _parent_hashes(self, table: str, column: str, rows: npt.NDArray[np.void]) -> tuple[list[bytes], list[int]]:
+        """Return a list of hashes and, per row, the index of its parent in that list."""
+        if table == "policy":
+            return [self.policy_digest], [0] * len(rows)
+        if table == "forecast":
+            pairs = zip(rows["instrument_id"].tolist(), rows["forecast_t"].tolist(), strict=True)
+            return [self.forecast(i, t) if t else NO_PARENT for i, t in pairs], list(range(len(rows)))
+        return self.hashes[table], rows[column].tolist()
 
 
 _PARENT_TABLES: Final = {table for record in RECORD_TYPES for table, _ in record.parents if table in BY_NAME}

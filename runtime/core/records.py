@@ -77,7 +77,7 @@ RISK_EVENT: Final = RecordType(
 ORDER_REQUEST: Final = RecordType(
     "order_request", 3,
     layout(f"""order_row_id {PREFIX} order_id signal_id instrument_id quote_id side_id status_id reason_id qty_e8 left_e8
-    reserve_e8 decision_price_e8 expires_t campaign_id"""),
+    reserve_e8 decision_price_e8 limit_price_e8 expires_t campaign_id"""),
     (("trade_signal", "signal_id"),),
     {"quote_id": c.QUOTE_NAMES, "side_id": c.SIDE_NAMES, "status_id": c.ORDER_STATUS_NAMES, "reason_id": c.REASON_NAMES},
 )  # fmt: skip
@@ -134,22 +134,23 @@ BY_NAME: Final = {record.name: record for record in RECORD_TYPES}
 EVENT: Final = layout("kind_id at_t bar_n forecast_n instrument_id quote_id qty_e8 price_e8 reference_e8 amount_e8 value_n")
 """One event. `bar_n` and `forecast_n` are row numbers of the bars and forecasts that came with it (-1: none).
 FILL uses instrument, qty, price, reference; DEPOSIT quote and amount; RATE quote and price; CONTROL instrument_id as
-switch (1 kill, 2 halt) and value_n as its new setting."""
+switch (1 kill, 2 halt, 3 release of HALT20) and value_n as its new setting; BARS value_n as the bar's opening time; FILL
+value_n as the order it belongs to."""
 BAR: Final = layout("open_e8 high_e8 low_e8 close_e8 volume_e4 present_n")
 FORECAST: Final = layout("prob_near_ppm prob_main_ppm prob_far_ppm ret_near_ppm ret_main_ppm ret_far_ppm uncertainty_ppm valid_n")
 """One asset's calibrated model output for the bundle's three horizons (near, main, far; 4, 24, 72 h by default):
 probability that the return is positive, expected gross return, uncertainty of the main probability. valid_n 0: none."""
 
 # ---- state ------------------------------------------------------------------------------------------------------
-DESK: Final = layout("""account_id mode_id now_t decision_t pv_e8 peak_e8 drawdown_ppm tier_id kill_n halt_n open_n orders_n gross_e8
-    in_flight_e8 realised_e8 fees_e8 slippage_e8 signal_seq risk_seq order_seq order_row_seq fill_seq lot_seq lot_row_seq
-    trade_seq entry_seq portfolio_seq risk_state_seq campaign_seq last_hour_t""")
-CASH: Final = layout("cash_e8 reserved_e8 exposure_e8 in_flight_e8 rate_e8 entry_n last_entry_id")
-POSITION: Final = layout("""qty_e8 cost_e8 value_e8 mark_e8 mark_t vol_ppb outlook_id raw_outlook_id pending_id persist_n
-    last_action_id last_gate_id last_reason_id derisked_n signal_id campaign_id realised_e8 lot_head_n lot_n forecast_t""")
+DESK: Final = layout("""account_id mode_id now_t pv_e8 peak_e8 drawdown_ppm tier_id kill_n halt_n open_n gross_e8 realised_e8
+    fees_e8 slippage_e8 signal_n risk_event_n order_n order_row_n fill_n lot_n lot_row_n trade_n entry_n portfolio_n
+    risk_state_n campaign_n""")
+CASH: Final = layout("cash_e8 exposure_e8 rate_e8 entry_n last_entry_id")
+POSITION: Final = layout("""qty_e8 cost_e8 value_e8 mark_e8 mark_t vol_ppb outlook_id raw_outlook_id pending_id persist_n adverse_n
+    action_id gate_id derisked_n campaign_id realised_e8 lot_head_n lot_n forecast_t""")
 LOT: Final = layout("lot_id qty_e8 cost_e8 opened_t")
-ORDER: Final = layout("""order_id order_row_id signal_id side_id status_id reason_id qty_e8 left_e8 reserve_e8 in_flight_e8
-    decision_price_e8 placed_t origin_hour_t expires_t campaign_id""")
+ORDER: Final = layout("""order_id order_row_id signal_id side_id reason_id qty_e8 left_e8 reserve_e8 decision_price_e8 limit_price_e8
+    placed_t expires_t campaign_id""")
 STATE: Final = np.dtype([
     ("desk", DESK), ("cash", CASH, (QUOTES,)), ("positions", POSITION, (INSTRUMENTS,)), ("forecasts", FORECAST, (INSTRUMENTS,)),
     ("lots", LOT, (INSTRUMENTS, MAX_LOTS)), ("orders", ORDER, (INSTRUMENTS,)),
@@ -158,9 +159,9 @@ STATE: Final = np.dtype([
 # ---- policy -----------------------------------------------------------------------------------------------------
 RULES: Final = layout("""strong_prob_ppm positive_prob_ppm negative_prob_ppm strong_negative_prob_ppm strong_ret_ppm positive_ret_ppm
     negative_ret_ppm strong_negative_ret_ppm entry_persist_n exit_persist_n uncertain_ppm near_drop_ppm
-    derisk_ppm derisk_max_n base_ppm vol_target_ppb vol_decay_ppm vol_clip_low_ppm vol_clip_high_ppm
-    positions_max_n total_cap_ppm total_cap_e8 budget_ppm budget_e8 taker_fee_ppm half_spread_ppm slippage_ppm margin_ppm
-    participation_ppm impact_ppm volume_min_ppm bar_age_max_t forecast_age_max_t order_ttl_t latency_t""")
+    derisk_ppm derisk_max_n base_ppm vol_target_ppb vol_decay_ppm size_low_ppm size_high_ppm
+    positions_max_n total_cap_ppm total_cap_e8 budget_cap_ppm budget_cap_e8 taker_fee_ppm half_spread_ppm slippage_ppm impact_ppm
+    margin_ppm limit_ppm participation_ppm bar_age_max_t forecast_age_max_t order_ttl_t latency_t""")
 TIER: Final = layout("drawdown_ppm size_ppm allow_entry_n")
 INSTRUMENT: Final = layout("enabled_n quote_id lot_e8 tick_e8 qty_min_e8 cost_min_e8")
 QUOTE_CAP: Final = layout("cap_ppm cap_e8")
