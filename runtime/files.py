@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
             action="check permissions and disk, or choose another folder with --out",
         ) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed was never made (or shows up by its prefix); the first failure is the one to report.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -119,9 +119,11 @@ def load_forecasts(home: Path, digest: str) -> Forecasts:
         raise _changed(path, f"it lacks its symbols or feature digests ({e})") from e
     if any(type(d) is not bytes for d in feature_digests):
         raise _changed(path, "a feature digest is missing")
-    found = Forecasts(
-        symbols=symbols, at_t=_ints(path, table, "at_t"), rows=_rows(path, table, FORECAST), feature_digests=feature_digests
-    )
+    at_t, rows = _ints(path, table, "at_t"), _rows(path, table, FORECAST)
+    try:
+        found = Forecasts(symbols=symbols, at_t=at_t, rows=rows, feature_digests=feature_digests)
+    except InvariantError as e:
+        raise _changed(path, e.got) from e
     _require_digest(path, found.digest, digest)
     return found
 
@@ -144,7 +146,7 @@ def _column(field: str, instrument: int) -> str:
 
 
 def _used_instruments(rows: Rows) -> int:
-    flat = np.ascontiguousarray(rows).view("<i8").reshape(len(rows), rows.shape[1], -1)
+    flat = np.ascontiguousarray(rows).view("<i8").reshape(len(rows), INSTRUMENTS, len(rows.dtype))
     used = np.flatnonzero(flat.any(axis=(0, 2)))
     return int(used[-1]) + 1 if len(used) else 0
 
