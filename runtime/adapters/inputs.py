@@ -146,7 +146,7 @@ def _column(field: str, instrument: int) -> str:
 
 
 def _used_instruments(rows: Rows) -> int:
-    flat = np.ascontiguousarray(rows).view("<i8").reshape(len(rows), INSTRUMENTS, len(rows.dtype))
+    flat = np.ascontiguousarray(rows).view("<i8").reshape(len(rows), INSTRUMENTS, rows.dtype.itemsize // 8)
     used = np.flatnonzero(flat.any(axis=(0, 2)))
     return int(used[-1]) + 1 if len(used) else 0
 
