@@ -38,7 +38,7 @@ def take_sorted(base: Floats, n: int, column: int, kept: Floats) -> int:
     count = 0
     for s in range(base.shape[0]):
         value = base[s, n, column]
-        if value == value:
+        if not math.isnan(value):
             at = count
             while at > 0 and kept[at - 1] > value:
                 kept[at] = kept[at - 1]
@@ -55,7 +55,7 @@ def share_above_zero(base: Floats, n: int, column: int) -> float:
     count = 0
     for s in range(base.shape[0]):
         value = base[s, n, column]
-        if value == value:
+        if not math.isnan(value):
             count += 1
             if value > 0.0:
                 above += 1
@@ -84,11 +84,11 @@ def write_ranks(values: Floats, out: Floats, n: int, column: int) -> None:
     """Write each asset's rank 0 .. 1 among the present values of `values` [S] into out[n, :, column]; ties share theirs."""
     count = 0
     for s in range(values.shape[0]):
-        if values[s] == values[s]:
+        if not math.isnan(values[s]):
             count += 1
     for s in range(values.shape[0]):
         value = values[s]
-        if value != value or count < ASSETS_MIN_N:
+        if math.isnan(value) or count < ASSETS_MIN_N:
             out[n, s, column] = NAN
             continue
         halves = -1  # the asset ties with itself

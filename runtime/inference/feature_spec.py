@@ -57,7 +57,9 @@ CATALOGUE: Final = (
     Feature("dist_high_720", 720, "close / highest high of 720 - 1"),
     Feature("volume_ratio_24_168", 168, "mean turnover 24 / mean turnover 168; turnover = close * volume"),
     Feature("volume_ratio_168_720", 720, "mean turnover 168 / mean turnover 720"),
-    Feature("amihud_168", 169, "mean of |hourly return| / turnover over the bars of 168 with turnover, times 1e6 (Amihud 2002)"),
+    Feature(
+        "amihud_168", 169, "mean of |hourly return| / turnover over the bars of 168 with turnover, times 1e6 (Amihud 2002)"
+    ),
     Feature("beta_720", 721, "covariance with the reference's hourly returns / their variance, 720 common returns"),
     Feature("corr_720", 721, "correlation with the reference's hourly returns, 720 common returns"),
     Feature("resid_mom_24", 721, "(momentum 24 - beta 720 * reference momentum 24) / (volatility 168 * sqrt 24)"),

@@ -1,7 +1,7 @@
-"""Compiled window sums of one asset. Bars are visited from the newest to the oldest, so a row's order of operations
-does not depend on how much history lies before its window.
+"""Compiled window sums of one asset.
 
-Only + - * / sqrt and comparisons: see `runtime.inference.feature_spec`. A missing number is NaN, tested as `x == x`.
+Bars are visited from the newest to the oldest, so a row's order of operations does not depend on how much history
+lies before its window. Only + - * / sqrt and comparisons: see `runtime.inference.feature_spec`. A missing number is NaN.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def window_mean(series: Floats, i: int, window: int) -> float:
     count = 0
     for j in range(i, max(i - window, -1), -1):
         value = series[j]
-        if value == value:
+        if not math.isnan(value):
             total += value
             count += 1
     if enough(count, window):
@@ -69,12 +69,10 @@ def window_range(upper: Floats, lower: Floats, i: int, window: int) -> tuple[flo
     for j in range(i, max(i - window, -1), -1):
         up = upper[j]
         down = lower[j]
-        if up == up and down == down:
+        if not (math.isnan(up) or math.isnan(down)):
             count += 1
-            if up > highest:
-                highest = up
-            if down < lowest:
-                lowest = down
+            highest = max(highest, up)
+            lowest = min(lowest, down)
     if enough(count, window):
         return highest, lowest
     return NAN, NAN
@@ -92,7 +90,7 @@ def window_moments(xs: Floats, ys: Floats, i: int, window: int) -> tuple[float, 
     for j in range(i, max(i - window, -1), -1):
         x = xs[j]
         y = ys[j]
-        if x == x and y == y:
+        if not (math.isnan(x) or math.isnan(y)):
             x_sum += x
             y_sum += y
             xx_sum += x * x
@@ -113,10 +111,10 @@ def momentum(close: Floats, ret: Floats, i: int, window: int) -> float:
         return NAN
     count = 0
     for j in range(i, i - window, -1):
-        if ret[j] == ret[j]:
+        if not math.isnan(ret[j]):
             count += 1
     if enough(count, window):
-        return close[i] / close[i - window] - 1.0
+        return ratio(close[i], close[i - window]) - 1.0
     return NAN
 
 
@@ -172,7 +170,7 @@ def asset_row(paths: Floats, reference: Floats, i: int, out: Floats) -> None:
     out[B_BETA_720] = ratio(covariance, y_variance)
     out[B_CORR_720] = correlation(covariance, x_variance, y_variance)
     mean = window_mean(close, i, 720)
-    if mean == mean:
+    if not math.isnan(mean):
         out[B_ABOVE_720] = 1.0 if now > mean else 0.0
 
 
