@@ -73,11 +73,11 @@ def _unavailable(name: str, target: str, reason: str) -> Command:
 class LazyGroup(TyperGroup):
     """A command group that knows its names and imports a command only when asked for it."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002  the base class passes it
         """Return the command names in alphabetical order."""
         return list(command_targets())
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002  the base class passes it
         """Return one command, or None when nothing has that name."""
         target = command_targets().get(cmd_name)
         return load_command(cmd_name, target) if target else None

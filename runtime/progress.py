@@ -29,6 +29,7 @@ class FileReport:
         self.path = path
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Append one report."""
         line = json.dumps([stage, done, total]) + "\n"
         with self.path.open("a", encoding="utf-8") as f:
             f.write(line)

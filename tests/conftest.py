@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -57,9 +58,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember a test that wanted the real data, had it, and was skipped all the same."""
-    report: pytest.TestReport = yield  # type: ignore[misc]  # pluggy sends the result of the other hooks in here
+    report = yield
     if report.skipped and "real_data" in getattr(item, "fixturenames", ()) and real_data_folder() is not None:
         _skipped_real_data.append(item.nodeid)
     return report
