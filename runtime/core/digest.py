@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.core.records import BY_NAME, RECORD_TYPES, Out, RecordType
+from runtime.core.records import BY_NAME, RECORD_TYPES, RecordType
 
 BLOCK_TAG: Final = b"ballast.block.1\0"
 GENESIS_TAG: Final = b"ballast.genesis.1\0"
@@ -126,10 +126,3 @@ class RowHasher:
 
 _PARENT_TABLES: Final = {table for record in RECORD_TYPES for table, _ in record.parents if table in BY_NAME}
 
-
-def iterate_sections(out: Out, before: npt.NDArray[np.void], after: npt.NDArray[np.void]) -> Iterator[tuple[RecordType, npt.NDArray[np.void]]]:
-    """Yield the rows that one block wrote, by type, in block order."""
-    for record in RECORD_TYPES:
-        first, last = int(before[record.name]), int(after[record.name])
-        if last > first:
-            yield record, getattr(out, record.name)[first:last]

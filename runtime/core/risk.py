@@ -102,17 +102,16 @@ def within_caps(policy: Any, state: Any, s: int, wanted_e8: int) -> Any:
     rules = policy["rules"]
     quote = policy["instruments"][s]["quote_id"]
     size, gate, limit, value = wanted_e8, G_PASS, 0, 0
-    flying = in_flight(policy, state, -1)
-    used = add(desk["gross_e8"], flying)
+    used = add(desk["gross_e8"], in_flight(policy, state, -1))
     cap = cap_e8(desk["pv_e8"], rules["total_cap_ppm"], rules["total_cap_e8"])
-    if cap - used < size:
+    if imax(cap - used, 0) < size:
         size, gate, limit, value = imax(cap - used, 0), G_TOTAL, cap, used
     quote_used = add(state["cash"][quote]["exposure_e8"], in_flight(policy, state, quote))
     cap = cap_e8(desk["pv_e8"], policy["quotes"][quote]["cap_ppm"], policy["quotes"][quote]["cap_e8"])
-    if cap - quote_used < size:
+    if imax(cap - quote_used, 0) < size:
         size, gate, limit, value = imax(cap - quote_used, 0), G_QUOTE, cap, quote_used
     cap = cap_e8(desk["pv_e8"], rules["budget_cap_ppm"], rules["budget_cap_e8"])
-    if cap - used < size:
+    if imax(cap - used, 0) < size:
         size, gate, limit, value = imax(cap - used, 0), G_BUDGET, cap, used
     return size, gate, limit, value
 
