@@ -108,10 +108,9 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see docs/reference/exit-codes.md)."""
-    if arguments is not None:
-        sys.argv[1:] = list(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(app)
-    return run(lambda: command.main(prog_name="ballast", standalone_mode=False))
+    return run(lambda: command.main(args=given, prog_name="ballast", standalone_mode=False), given)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -36,8 +36,9 @@ PLAIN_INTERVAL_S: Final = 5.0
 
 
 class _Streams:
-    """Remembers whether the one JSON object of this process has been printed."""
+    """Remembers whether the caller wants one JSON object, and whether it has been printed."""
 
+    wants_json = False
     printed_json = False
 
 
@@ -120,13 +121,15 @@ def progress() -> Iterator[Report]:
 # ---- the error boundary ----------------------------------------------------------------------------------------
 
 
-def run(function: Callable[[], object]) -> int:
+def run(function: Callable[[], object], arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; every failure becomes one message.
 
+    `arguments` are those of the command line (default: of this process); `--json` among them makes a failure one JSON object.
     An int that `function` returns is the exit code (typer returns one when a command raised `typer.Exit`); anything
     else is success. SIGTERM is treated like Ctrl-C, so that `finally` blocks remove partial files.
     """
     _Streams.printed_json = False
+    _Streams.wants_json = JSON_OPTION in (sys.argv[1:] if arguments is None else arguments)
     _catch_sigterm()
     try:
         result = function()
@@ -164,7 +167,7 @@ def _fail(kind: str, got: str, expected: str, action: str, exit_code: int) -> in
     if action:
         message.append(f"\n  do next:  {action}")
     stderr_console().print(message, soft_wrap=True)
-    if JSON_OPTION in sys.argv and not _Streams.printed_json:
+    if _Streams.wants_json and not _Streams.printed_json:
         print_json({"error": {"kind": kind, "got": got, "expected": expected, "action": action, "exit_code": exit_code}})
     return exit_code
 

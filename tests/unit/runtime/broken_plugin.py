@@ -1,0 +1,1 @@
+raise RuntimeError("a plugin that cannot be imported")

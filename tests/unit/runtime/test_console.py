@@ -1,0 +1,133 @@
+"""Streams, progress and the error boundary."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from runtime import console
+from runtime.errors import DataError, EnvironmentFailure, GateError, InvariantError, UsageError, VerificationError
+
+
+def raiser(error: BaseException) -> object:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(UsageError, 2), (DataError, 3), (GateError, 4), (VerificationError, 5), (EnvironmentFailure, 6), (InvariantError, 70)],
+)
+def test_every_error_has_its_exit_code_and_says_three_things(kind: type, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(lambda: raiser(kind("got this", expected="that", action="do it"))) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "got this" in err
+    assert "expected: that" in err
+    assert "do next:  do it" in err
+
+
+def test_an_error_under_json_is_one_object(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["ballast", "x", "--json"])
+    code = console.run(lambda: raiser(DataError("[T] rows", expected="b", action="c")))
+    out, err = capsys.readouterr()
+    want = {"kind": "data", "got": "[T] rows", "expected": "b", "action": "c", "exit_code": code}
+    assert json.loads(out) == {"error": want}
+    assert "[T] rows" in err
+
+
+def test_a_command_that_printed_its_object_prints_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ballast", "x", "--json"])
+
+    def command() -> None:
+        console.print_json({"parity": False})
+        raise VerificationError("a", expected="b", action="c")
+
+    assert console.run(command) == 5
+    assert json.loads(capsys.readouterr().out) == {"parity": False}
+
+
+def test_results_become_exit_codes() -> None:
+    assert console.run(lambda: None) == 0
+    assert console.run(lambda: 5) == 5
+    assert console.run(lambda: True) == 0
+    assert console.run(lambda: raiser(typer.Exit(4))) == 4
+    assert console.run(lambda: raiser(KeyboardInterrupt())) == 130
+    assert console.run(lambda: 130) == 130
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert console.run(lambda: raiser(ZeroDivisionError("oh"))) == 1
+    err = capsys.readouterr().err
+    (crash,) = tmp_path.glob("ballast-crash-*.txt")
+    assert str(crash) in err
+    assert "Traceback" not in err
+    assert "ZeroDivisionError: oh" in crash.read_text("utf-8")
+
+
+def test_debug_prints_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(console.DEBUG_VARIABLE, "1")
+    assert console.run(lambda: raiser(ZeroDivisionError("oh"))) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_json_refuses_what_json_cannot_carry() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        console.print_json({"x": float("nan")})
+
+
+def test_plain_progress_says_when_a_stage_begins_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress() as report:
+        for done in range(4):
+            report("features", done, 3)
+        report("features", 3, 3)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "features: 0/3"
+    assert err.splitlines()[1].startswith("features: 3/3 in ")
+    assert len(err.splitlines()) == 2
+
+
+WAITER = """
+import sys, time
+from runtime.console import run
+def wait():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+sys.exit(run(wait))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_with_130_and_runs_finally(number: signal.Signals, repository: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repository,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "cleaned\n")
+    assert "interrupted" in err
+    assert "Traceback" not in err
