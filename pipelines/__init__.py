@@ -1,0 +1,1 @@
+"""Parameterised jobs: a schema of parameters, one workbench call, one notebook."""

@@ -1,0 +1,1 @@
+"""Everything that decides, executes and records; installable alone; imports no research package."""

@@ -60,7 +60,7 @@ def _unavailable(name: str, target: str, reason: str) -> Command:
     broken = typer.Typer(add_completion=False, rich_markup_mode=PLAIN)
 
     @broken.command(name, help=f"(unavailable: {reason})", context_settings={"ignore_unknown_options": True})
-    def explain(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    def explain(_arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
         raise EnvironmentFailure(
             f"the command {name} cannot be loaded from {target}: {reason}",
             expected="an importable command",

@@ -1,0 +1,1 @@
+"""What implements the ports: journals, the head anchor, stored inputs, projections."""

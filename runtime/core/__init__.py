@@ -1,0 +1,1 @@
+"""The decision core: integers only, pure, compiled or not with the same bytes."""

@@ -1,0 +1,1 @@
+"""Market data: providers, quality gates, the lake, the universe, content-addressed datasets."""

@@ -1,0 +1,1 @@
+"""Labels, folds, models, calibration, explanation and evaluation, deterministic on any number of workers."""

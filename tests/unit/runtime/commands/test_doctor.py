@@ -7,9 +7,9 @@ import os
 import platform
 import shutil
 import time
-from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import keyring
 import pytest
@@ -18,7 +18,11 @@ from keyring.backends.fail import Keyring as FailKeyring
 from runtime.cli import main
 from runtime.commands import doctor
 
-Usage = namedtuple("Usage", "total used free")
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 def test_every_row_has_a_fix_unless_it_is_ok(home: Path) -> None:
