@@ -269,8 +269,9 @@ def _numbers(section: dict[str, str], key: str, count: int, where: str) -> list[
         found = [float(word) for word in section.get(key, "").split()]
     except ValueError as e:
         raise _malformed(f"{where} with a {key} that is not numbers") from e
-    if len(found) != count or not all(math.isfinite(number) for number in found):
-        raise _malformed(f"{where} with {len(found)} of {key}, not {count} finite ones")
+    # a split that only separates missing values has the threshold inf
+    if len(found) != count or any(math.isnan(number) or (math.isinf(number) and key != "threshold") for number in found):
+        raise _malformed(f"{where} with {len(found)} of {key}, not {count} usable ones")
     return found
 
 
