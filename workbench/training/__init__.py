@@ -1,1 +1,1 @@
-"""Labels, folds, models, calibration, explanation and evaluation, deterministic on any number of workers."""
+"""Labels, folds, models, calibration, evaluation and tracking of walk-forward studies."""

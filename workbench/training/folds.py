@@ -9,6 +9,7 @@ our own label windows).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -59,11 +60,14 @@ def make_folds(
 
     Args:
         at_t: int64 [N], decision times on a regular grid of `grid_h` hours.
-        folds_n: number of folds; all test and validation windows have one length.
+        folds_n: number of folds; all test windows have one length.
         horizon_max_h: longest label horizon, hours; the purge is this plus one grid step.
+        grid_h: hours between two decisions.
         first_row: first row that may be trained on (rows before it lack full feature windows).
         first_test_t: earliest time of the first test window; default: after 40 % of the span.
         train_rule: `expanding` trains on all the past, `rolling` on the last `rolling_days`.
+        rolling_days: length of a rolling training window.
+        embargo_h: hours added to every purge.
 
     Raises:
         DataError: the history is too short for that many folds.
@@ -132,7 +136,7 @@ def test_range(folds: list[Fold]) -> tuple[int, int]:
     Raises:
         InvariantError: the windows do not follow each other without a hole or an overlap.
     """
-    for before, after in zip(folds, folds[1:], strict=False):
+    for before, after in pairwise(folds):
         if before.test[1] != after.test[0]:
             raise InvariantError(
                 f"test windows of folds {before.fold_n} and {after.fold_n} do not meet",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime.errors import UsageError
 from runtime.inference.panel import BarPanel, Floats, Ints
@@ -104,15 +103,3 @@ def past_returns(panel: BarPanel, rows: Ints, horizons_h: tuple[int, ...]) -> Fl
         gap_free = absent_before[i + 1] == absent_before[i - span + 1]
         past[inside, :, k] = np.where(gap_free, panel.close[i] / panel.open[i - span + 1] - 1.0, np.nan)
     return past
-
-
-def usable_rows(panel: BarPanel, rows: Ints, features: Floats, coverage_min: float) -> npt.NDArray[np.bool_]:
-    """Return where a model may be asked: the decision bar exists and enough features do (bool [N, S]).
-
-    Args:
-        features: float64 [N, S, F].
-        coverage_min: smallest share of features that must be present, 0 to 1.
-    """
-    present = ~np.isnan(panel.close[rows])
-    found_n = np.count_nonzero(~np.isnan(features), axis=2)
-    return present & (found_n >= coverage_min * features.shape[2])

@@ -55,7 +55,7 @@ def make_matrix(features: Floats, up: Floats, returns: Floats, usable: npt.NDArr
         features=np.ascontiguousarray(features[row_n, symbol_n]),
         up=flat_up,
         returns=returns[row_n, symbol_n],
-        complete=~np.isnan(flat_up).any(axis=1),
+        complete=np.asarray(~np.isnan(flat_up).any(axis=1)),
         row_n=row_n.astype(np.int64),
         symbol_n=symbol_n.astype(np.int64),
         starts=starts,
