@@ -1,0 +1,375 @@
+"""Datasets: content-addressed manifests over the lake, and the panel of bars they stand for.
+
+A manifest lists the files and their digests, the universe version, interval, as-of time, every gap, every finding with its
+acceptance, and the assumptions. `dataset_hash` is the SHA-256 of the canonical JSON of all of it; it holds no folder, no
+clock and no order of imports, and every later artefact names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runtime.canonical import canonical_json, digest
+from runtime.errors import DataError, GateError, UsageError, VerificationError
+from runtime.files import write_bytes
+from runtime.inference.panel import BarPanel
+from runtime.progress import Report, silent
+from workbench.data.bars import Bars, interval_seconds
+from workbench.data.findings import Finding, accept, blocking, finding, summarise
+from workbench.data.gates import Series, gaps, history_findings, second_source_findings, stale_findings, unclosed_findings
+from workbench.data.lake import Catalog, Entry, Lake
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Listing, Universe, iso, load_universe
+
+YEAR_T: Final = 365 * 86_400
+SIMULATED_VENUE: Final = "simulated"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetFile(_Frozen):
+    """One lake file and the part of it the dataset uses.
+
+    Attributes:
+        symbol: the asset.
+        series: `venue/interval/SYMBOL` in the venue's words (POL has two: MATIC before its rename, POL after).
+        path: below `lake/`.
+        sha256: content digest of all bars in the file (`Bars.digest`), verified on every load.
+        rows, first_t, last_t: of the bars the dataset uses.
+        left_out_t: opening times of bars in that range that are left out, because they may not have closed.
+    """
+
+    symbol: str
+    series: str
+    path: str
+    sha256: str
+    rows: int
+    first_t: int
+    last_t: int
+    left_out_t: tuple[int, ...]
+
+
+class Gap(_Frozen):
+    """A hole inside an asset's history; the asset is untradable there."""
+
+    symbol: str
+    first_t: int
+    last_t: int
+    bars_n: int
+
+
+class DatasetManifest(_Frozen):
+    """What a dataset is. All times are seconds UTC; `first_t` and `last_t` are opening times, `as_of_t` is a closing time."""
+
+    dataset_hash: str
+    format: int = 1
+    source: str
+    simulated: bool
+    venue: str
+    interval: str
+    universe_version: str
+    universe_digest: str
+    as_of_t: int
+    first_t: int
+    last_t: int
+    symbols: tuple[str, ...]
+    bars_n: int
+    files: tuple[DatasetFile, ...]
+    gaps: tuple[Gap, ...]
+    findings: tuple[Finding, ...]
+    verdict: Literal["clean", "accepted"]
+    assumptions: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Return the words every table and plot of this data carries: `SIMULATED` or the venue."""
+        return "SIMULATED" if self.simulated else self.venue
+
+    def computed_hash(self) -> str:
+        """Return the hash this content has."""
+        return digest(self.model_dump(mode="json", exclude={"dataset_hash"}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One series of an asset: its bars as used."""
+
+    listing: Listing
+    entry: Entry
+    bars: Bars
+    left_out_t: tuple[int, ...]
+
+
+def datasets_dir(home: Path) -> Path:
+    """Return the folder of manifests."""
+    return home / "datasets"
+
+
+def build_dataset(
+    home: Path,
+    venue: str,
+    interval: str = "1h",
+    symbols: Sequence[str] | None = None,
+    accept_names: Sequence[str] = (),
+    min_years: float = 0.0,
+    *,
+    as_of_t: int | None = None,
+    quote: str = "USD",
+    assumptions: Sequence[str] = (),
+    universe: Universe | None = None,
+    report: Report = silent,
+) -> DatasetManifest:
+    """Build a dataset from the lake, store its manifest and return it.
+
+    Args:
+        home: the home folder.
+        venue, interval: which series.
+        symbols: assets; default every asset the lake has for them.
+        accept_names: findings accepted by name (`gap`, `gap:BTC`, or one finding in full).
+        min_years: an asset with fewer bars than this many years of them is left out, with a note.
+        as_of_t: use only bars that closed at or before this time.
+        quote: quote currency.
+        assumptions: statements to record beside the venue's own.
+        universe: default version v1.
+        report: told per asset.
+
+    Raises:
+        DataError: the lake has no such series.
+        UsageError: an unknown asset, interval or finding name.
+        GateError: findings block and are not accepted. Nothing was written.
+        VerificationError: a lake file does not hold what it should.
+    """
+    universe = universe or load_universe()
+    interval_t = interval_seconds(interval)
+    lake = Lake(home)
+    catalog = lake.catalog()
+    chains, findings = _chains(lake, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
+    needed = int(min_years * YEAR_T) // interval_t
+    kept: dict[str, list[_Part]] = {}
+    for asset, parts in chains.items():
+        n = sum(len(p.bars) for p in parts)
+        if n >= needed and n > 0:
+            kept[asset] = parts
+        else:
+            findings.append(_note(asset, parts, n, needed))
+    if not kept:
+        raise DataError(
+            f"no asset of {venue}/{interval} has {needed} bars", expected=f"at least {min_years:g} years of bars", action="lower --min-years or import more",
+        )
+    series_bars = {asset: _joined(parts) for asset, parts in kept.items()}
+    newest_t = max(int(b.t[-1]) for b in series_bars.values())
+    holes: list[Gap] = []
+    for asset, bars in series_bars.items():
+        names = Series(asset, "+".join(p.entry.key for p in kept[asset]), interval_t)
+        holes += [Gap(symbol=asset, first_t=a, last_t=b, bars_n=n) for a, b, n in gaps(bars.t, interval_t)]
+        findings += history_findings(bars, names) + stale_findings(int(bars.t[-1]), newest_t, names)
+        findings += _part_findings(lake, catalog, kept[asset], asset, interval_t)
+    findings = accept(sorted(findings, key=lambda f: (universe.assets.index(f.symbol), f.gate, f.first_t, f.series)), accept_names)
+    _refuse(findings)
+    simulated = venue == SIMULATED_VENUE
+    content = DatasetManifest(
+        dataset_hash="", source=_source(venue, kept), simulated=simulated, venue=venue, interval=interval,
+        universe_version=universe.version, universe_digest=universe.digest, as_of_t=as_of_t or newest_t + interval_t,
+        first_t=min(int(b.t[0]) for b in series_bars.values()), last_t=newest_t, symbols=tuple(kept),
+        bars_n=sum(len(b) for b in series_bars.values()), files=tuple(_file(a, p) for a, parts in kept.items() for p in parts),
+        gaps=tuple(holes), findings=tuple(findings), verdict="accepted" if any(f.accepted for f in findings) else "clean",
+        assumptions=(*universe.venue(venue).assumptions, *_rename_assumptions(universe, kept), *assumptions),
+    )
+    manifest = content.model_copy(update={"dataset_hash": content.computed_hash()})
+    target = datasets_dir(home) / f"{manifest.dataset_hash}.json"
+    write_bytes(target, canonical_json(manifest.model_dump(mode="json")))
+    return manifest
+
+
+def _chains(
+    lake: Lake, catalog: Catalog, universe: Universe, venue: str, interval: str, quote: str, symbols: Sequence[str] | None,
+    as_of_t: int | None, report: Report,
+) -> tuple[dict[str, list[_Part]], list[Finding]]:
+    """Return per asset, in universe order, its series oldest ticker first, each cut to the time it counts for."""
+    for s in symbols or ():
+        universe.symbol(venue, s, quote)  # refuses an unknown asset by name
+    entries = catalog.find(venue, interval)
+    listed = [(found, e) for e in entries if (found := universe.resolve(venue, e.symbol)) is not None and found.quote == quote]
+    wanted = [(found, e) for found, e in listed if symbols is None or found.asset in symbols]
+    missing = sorted(set(symbols or ()) - {found.asset for found, _ in wanted})
+    if missing or not wanted:
+        have = sorted({f"{e.venue}/{e.interval}" for e in catalog.entries})
+        raise DataError(
+            f"the lake has no {venue}/{interval} bars" + (f" of {', '.join(missing)}" if missing else ""),
+            expected="imported series; the lake has " + (", ".join(have) or "nothing"), action="import them with `ballast data import`",
+        )
+    wanted.sort(key=lambda pair: (universe.assets.index(pair[0].asset), pair[0].rank))
+    chains: dict[str, list[_Part]] = {}
+    notes: list[Finding] = []
+    for i, (listing, entry) in enumerate(wanted):
+        report("read lake", i, len(wanted))
+        part = _part(lake, listing, entry, as_of_t)
+        chain = chains.setdefault(listing.asset, [])
+        if listing.former:
+            notes.append(_rename_note(universe, listing, part))
+        chain.append(part)
+    report("read lake", len(wanted), len(wanted))
+    return {asset: _without_overlap(parts) for asset, parts in chains.items()}, notes
+
+
+def _part(lake: Lake, listing: Listing, entry: Entry, as_of_t: int | None) -> _Part:
+    bars = lake.read(entry.path, entry.current.sha256)
+    interval_t = interval_seconds(entry.interval)
+    keep = np.ones(len(bars), dtype=np.bool_)
+    if listing.from_t is not None:
+        keep &= bars.t >= listing.from_t
+    if listing.until_t is not None:
+        keep &= bars.t < listing.until_t
+    if as_of_t is not None:
+        keep &= bars.t + interval_t <= as_of_t
+    left_out = tuple(t for t in entry.current.unclosed_t if bool(keep[bars.t == t].any()))
+    keep &= ~np.isin(bars.t, left_out)
+    return _Part(listing, entry, bars.take(keep), left_out)
+
+
+def _without_overlap(parts: list[_Part]) -> list[_Part]:
+    """Return the parts of one asset so that the newer ticker counts from its first bar on."""
+    used: list[_Part] = []
+    start: int | None = None
+    for part in reversed(parts):
+        bars = part.bars if start is None else part.bars.take(part.bars.t < start)
+        if len(bars):
+            start = int(bars.t[0])
+            used.append(_Part(part.listing, part.entry, bars, part.left_out_t))
+    return used[::-1]
+
+
+def _joined(parts: list[_Part]) -> Bars:
+    if len(parts) == 1:
+        return parts[0].bars
+    columns = {n: np.concatenate([getattr(p.bars, n) for p in parts]) for n in ("t", "open", "high", "low", "close", "volume")}
+    return Bars(columns["t"], columns["open"], columns["high"], columns["low"], columns["close"], columns["volume"])
+
+
+def _part_findings(lake: Lake, catalog: Catalog, parts: list[_Part], asset: str, interval_t: int) -> list[Finding]:
+    """Return findings about single files: bars that may not have closed, and differences from a second source."""
+    found: list[Finding] = []
+    for part in parts:
+        names = Series(asset, part.entry.key, interval_t)
+        found += unclosed_findings(part.left_out_t, names)
+        second = catalog.get(f"{part.entry.venue}{SECOND_SOURCE_SUFFIX}/{part.entry.interval}/{part.entry.symbol}")
+        if second is not None:
+            found += second_source_findings(part.bars, lake.read(second.path, second.current.sha256), names)
+    return found
+
+
+def _note(asset: str, parts: list[_Part], n: int, needed: int) -> Finding:
+    series = "+".join(p.entry.key for p in parts)
+    first, last = (int(parts[0].bars.t[0]), int(parts[-1].bars.t[-1])) if n else (0, 0)
+    return finding("short_history", asset, series, first, last, n, f"{n} bars, the rule asks for {needed}: left out")
+
+
+def _rename_note(universe: Universe, listing: Listing, part: _Part) -> Finding:
+    rename = next(r for r in universe.renames if r.asset == listing.asset)
+    first, last = (int(part.bars.t[0]), int(part.bars.t[-1])) if len(part.bars) else (0, 0)
+    return finding(
+        "rename", listing.asset, part.entry.key, first, last, len(part.bars),
+        f"{rename.former} became {rename.asset} 1:1 on {rename.upgraded_on.isoformat()}; {len(part.bars)} bars of {rename.former} count as {rename.asset}",
+    )
+
+
+def _rename_assumptions(universe: Universe, kept: dict[str, list[_Part]]) -> list[str]:
+    return [
+        f"{r.former} was renamed {r.asset} 1:1 ({r.upgraded_on.isoformat()}); bars of {r.former} count as {r.asset} until the rename."
+        for r in universe.renames if any(p.listing.former for p in kept.get(r.asset, []))
+    ]
+
+
+def _source(venue: str, kept: dict[str, list[_Part]]) -> str:
+    providers = {p.entry.current.source.split(":", 1)[0] for parts in kept.values() for p in parts}
+    return SIMULATED_VENUE if venue == SIMULATED_VENUE else "+".join(sorted(providers))
+
+
+def _file(asset: str, part: _Part) -> DatasetFile:
+    return DatasetFile(
+        symbol=asset, series=part.entry.key, path=part.entry.path, sha256=part.entry.current.sha256, rows=len(part.bars),
+        first_t=int(part.bars.t[0]), last_t=int(part.bars.t[-1]), left_out_t=part.left_out_t,
+    )
+
+
+def _refuse(findings: list[Finding]) -> None:
+    stop = blocking(findings)
+    if not stop:
+        return
+    rows = summarise(stop)
+    names = sorted({f.gate for f in stop if f.severity == "blocking"})
+    raise GateError(
+        f"{len(stop)} findings block the dataset: " + "; ".join(f"{r.gate} {r.symbol} ({r.findings_n})" for r in rows[:6]) + ("; ..." if len(rows) > 6 else ""),
+        expected="no finding, or each accepted by name",
+        action="look at them with `ballast data check`, then accept by name, for example --accept " + " --accept ".join(names),
+    )
+
+
+def load_manifest(home: Path, name: str = "latest") -> DatasetManifest:
+    """Load a manifest by its hash, a unique prefix of it, or `latest` (newest file), and verify its hash.
+
+    Raises:
+        UsageError: no manifest, or several, match.
+        DataError: the file is no manifest.
+        VerificationError: the content does not have the hash it is stored under.
+    """
+    folder = datasets_dir(home)
+    stored = [p for p in folder.glob("*.json") if len(p.stem) == 64] if folder.is_dir() else []
+    found = [p for p in stored if p.stem.startswith(name)]
+    if name == "latest" and stored:
+        found = [max(stored, key=lambda p: (p.stat().st_mtime_ns, p.stem))]
+    if len(found) != 1:
+        known = ", ".join(sorted(p.stem[:12] for p in stored)) or "none"
+        raise UsageError(f"{len(found)} datasets match {name!r}", expected=f"one of: {known}", action="build one with `ballast dataset build`, or give more digits")
+    try:
+        manifest = DatasetManifest.model_validate_json(found[0].read_bytes())
+    except ValidationError as e:
+        raise DataError(f"{found[0].name}: {str(e).splitlines()[0]}", expected="a dataset manifest", action="build the dataset again") from e
+    if manifest.computed_hash() != manifest.dataset_hash or manifest.dataset_hash != found[0].stem:
+        raise VerificationError(
+            f"manifest {found[0].name} has the hash {manifest.computed_hash()}", expected=found[0].stem, action="it was altered: build the dataset again",
+        )
+    return manifest
+
+
+def load_panel(home: Path, manifest: DatasetManifest) -> BarPanel:
+    """Load the bars of a dataset on one regular grid; a missing bar is NaN in every column.
+
+    Raises:
+        VerificationError: a file is missing or does not hold the bars of the manifest.
+    """
+    lake = Lake(home)
+    interval_t = interval_seconds(manifest.interval)
+    n = (manifest.last_t - manifest.first_t) // interval_t + 1
+    grid = manifest.first_t + interval_t * np.arange(n, dtype=np.int64)
+    column = {s: i for i, s in enumerate(manifest.symbols)}
+    values = {name: np.full((n, len(column)), np.nan) for name in ("open", "high", "low", "close", "volume")}
+    for file in manifest.files:
+        bars = lake.read(file.path, file.sha256)
+        keep = (bars.t >= file.first_t) & (bars.t <= file.last_t) & ~np.isin(bars.t, file.left_out_t)
+        used = bars.take(keep)
+        if len(used) != file.rows:
+            raise VerificationError(
+                f"{file.series}: {len(used)} bars in the dataset's range", expected=f"{file.rows}, as in the manifest {manifest.dataset_hash[:12]}",
+                action="build the dataset again",
+            )
+        rows = (used.t - manifest.first_t) // interval_t
+        for name, target in values.items():
+            target[rows, column[file.symbol]] = getattr(used, name)
+    return BarPanel(
+        symbols=manifest.symbols, interval_t=interval_t, open_t=grid, open=values["open"], high=values["high"], low=values["low"],
+        close=values["close"], volume=values["volume"],
+    )
+
+
+def describe(manifest: DatasetManifest) -> str:
+    """Return one line about a dataset."""
+    span = f"{iso(manifest.first_t)} to {iso(manifest.last_t)}"
+    return f"{manifest.label} {manifest.interval}, {len(manifest.symbols)} assets, {span}, {manifest.bars_n} bars"

@@ -1,0 +1,201 @@
+"""The quality gates: each looks at the bars of one series and returns what it found. A gate blocks; it does not warn.
+
+`form_findings` are about malformed bars: such a file is never imported. `history_findings` are about real but defective
+history: it is imported as it is (nothing is filled, moved or invented) and blocks a dataset until accepted by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.inference.panel import Ints
+from workbench.data.bars import Bars
+from workbench.data.findings import Finding, finding
+from workbench.data.universe import iso
+
+DAY_T: Final = 86_400
+EXAMPLES_N: Final = 3
+"""Rows named in the detail of a finding that covers many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Limits of the history gates; ratios are multiples, so 1.30 and 1/1.30 are equally far."""
+
+    wick_ratio: float = 1.0 / 0.6
+    jump_ratio: float = 1.30
+    jump_ratio_daily: float = 1.50
+    second_source_ratio: float = 1.001
+    stale_tail_t: int = 2 * DAY_T
+    """Seconds a series may end before the newest of its dataset."""
+
+
+THRESHOLDS: Final = Thresholds()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Names of the bars under a gate: what findings say they are about."""
+
+    symbol: str
+    name: str
+    interval_t: int
+
+
+def _rows(gate: str, series: Series, t: Ints, bad: npt.NDArray[np.bool_], what: str) -> list[Finding]:
+    """Return one finding for all marked rows, or none."""
+    at = t[bad]
+    if len(at) == 0:
+        return []
+    times = ", ".join(iso(int(x)) for x in at[:EXAMPLES_N]) + (", ..." if len(at) > EXAMPLES_N else "")
+    return [finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), f"{len(at)} bars: {what}: {times}")]
+
+
+def form_findings(bars: Bars, series: Series) -> list[Finding]:
+    """Return what is malformed in the bars of one file: order, duplicates, grid, finiteness, sign, OHLC consistency."""
+    t = bars.t
+    step = np.diff(t, prepend=t[:1] - 1)
+    values = [v for _, v in bars.columns()]
+    prices = (bars.open, bars.high, bars.low, bars.close)
+    finite = np.ones(len(t), dtype=np.bool_)
+    for v in values:
+        finite &= np.isfinite(v)
+    positive = np.ones(len(t), dtype=np.bool_)
+    for p in prices:
+        positive &= ~(p <= 0.0)
+    for v in values[4:]:
+        positive &= ~(v < 0.0)
+    top, bottom = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
+    crossed = (bars.high < top) | (bars.low > bottom) | (bars.high < bars.low)
+    ordered = np.sort(t)
+    repeated = np.isin(t, ordered[1:][ordered[1:] == ordered[:-1]])
+    return [
+        *_rows("ordering", series, t, step < 0, "open before the bar in the row above"),
+        *_rows("duplicate", series, t, repeated, "share an opening time with another bar"),
+        *_rows("off_grid", series, t, t % series.interval_t != 0, f"opening time is no multiple of {series.interval_t} s"),
+        *_rows("not_finite", series, t, ~finite, "NaN or infinity"),
+        *_rows("non_positive", series, t, ~positive, "price zero or negative, or volume negative"),
+        *_rows("ohlc", series, t, crossed & positive & finite, "high below or low above another price of the bar"),
+    ]
+
+
+def gaps(t: Ints, interval_t: int) -> list[tuple[int, int, int]]:
+    """Return the holes of an ordered grid: opening time of the first and last missing bar, and their number."""
+    at = np.flatnonzero(np.diff(t) > interval_t)
+    return [
+        (int(t[i]) + interval_t, int(t[i + 1]) - interval_t, int(t[i + 1] - t[i]) // interval_t - 1) for i in at
+    ]
+
+
+def _runs(marked: npt.NDArray[np.bool_], t: Ints, interval_t: int) -> list[tuple[int, int]]:
+    """Return (first row, last row) of each run of marked rows that follow each other in time."""
+    at = np.flatnonzero(marked)
+    if len(at) == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(t[at]) > interval_t)
+    first = np.concatenate(([0], breaks + 1))
+    last = np.concatenate((breaks, [len(at) - 1]))
+    return [(int(at[a]), int(at[b])) for a, b in zip(first, last, strict=True)]
+
+
+def history_findings(bars: Bars, series: Series, limits: Thresholds = THRESHOLDS) -> list[Finding]:
+    """Return what is defective in well-formed bars: gaps, runs without volume, wicks, price jumps."""
+    t, dt = bars.t, series.interval_t
+    found = [
+        finding("gap", series.symbol, series.name, first, last, n, f"{n} bars missing from {iso(first)} to {iso(last)}")
+        for first, last, n in gaps(t, dt)
+    ]
+    for a, b in _runs(bars.volume == 0.0, t, dt):
+        found.append(finding(
+            "zero_volume", series.symbol, series.name, int(t[a]), int(t[b]), b - a + 1,
+            f"{b - a + 1} bars without volume at a close of {bars.close[b]:g}",
+        ))
+    return [*found, *_wicks(bars, series, limits), *_jumps(bars, series, limits)]
+
+
+def _wicks(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
+    body_top, body_bottom = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
+    far = (bars.high > body_top * limits.wick_ratio) | (bars.low * limits.wick_ratio < body_bottom)
+    found = []
+    for i in np.flatnonzero(far):
+        listing = " in the first bar of the series" if i == 0 else ""
+        found.append(finding(
+            "wick", series.symbol, series.name, int(bars.t[i]), int(bars.t[i]), 1,
+            f"low {bars.low[i]:g} high {bars.high[i]:g} around open {bars.open[i]:g} close {bars.close[i]:g}{listing}",
+        ))
+    return found
+
+
+def _jumps(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
+    ratio = limits.jump_ratio_daily if series.interval_t >= DAY_T else limits.jump_ratio
+    before = bars.close[:-1]
+    neighbours = np.diff(bars.t) == series.interval_t
+    far = np.zeros(len(before), dtype=np.bool_)
+    for now in (bars.open[1:], bars.close[1:]):
+        far |= (now > before * ratio) | (now * ratio < before)
+    return [
+        finding(
+            "jump", series.symbol, series.name, int(bars.t[i + 1]), int(bars.t[i + 1]), 1,
+            f"from a close of {before[i]:g} to open {bars.open[i + 1]:g} close {bars.close[i + 1]:g}",
+        )
+        for i in np.flatnonzero(far & neighbours)
+    ]
+
+
+def unclosed(bars: Bars, interval_t: int, *, vouched: bool) -> tuple[int, ...]:
+    """Return the opening time of the last bar when it may have been cut while it was still forming.
+
+    A file that ends with a UTC day is taken as complete; one that ends inside a day was cut by whoever downloaded it, and
+    nothing in it says whether its last bar had closed.
+
+    Args:
+        bars: one file's bars, ordered.
+        interval_t: seconds per bar.
+        vouched: the source vouches that every bar had closed (a venue's own interface, or the simulator).
+    """
+    last = int(bars.t[-1])
+    return () if vouched or (last + interval_t) % DAY_T == 0 else (last,)
+
+
+def unclosed_findings(unclosed_t: tuple[int, ...], series: Series) -> list[Finding]:
+    """Return one finding per bar that may not have closed."""
+    return [
+        finding("partial_tail", series.symbol, series.name, t, t, 1,
+                f"a download ended inside a day, at {iso(t)}: the bar may not have closed, and is left out")
+        for t in unclosed_t
+    ]
+
+
+def second_source_findings(bars: Bars, other: Bars, series: Series, limits: Thresholds = THRESHOLDS) -> list[Finding]:
+    """Return a finding when an independent download differs in a price, or has bars this series misses.
+
+    Args:
+        bars: the series.
+        other: the second source's bars of the same venue symbol and interval.
+        series: names.
+        limits: prices are equal within `second_source_ratio`.
+    """
+    _, mine, theirs = np.intersect1d(bars.t, other.t, assume_unique=True, return_indices=True)
+    far = np.zeros(len(mine), dtype=np.bool_)
+    for name in ("open", "high", "low", "close"):
+        a, b = getattr(bars, name)[mine], getattr(other, name)[theirs]
+        far |= (a > b * limits.second_source_ratio) | (a * limits.second_source_ratio < b)
+    found = _rows("second_source", series, bars.t[mine], far, "a price differs from the second source by more than 0.1 %")
+    inside = (other.t >= bars.t[0]) & (other.t <= bars.t[-1])
+    extra = inside & ~np.isin(other.t, bars.t)
+    return [*found, *_rows("second_source", series, other.t, extra, "only the second source has them (not used to fill)")]
+
+
+def stale_findings(last_t: int, newest_t: int, series: Series, limits: Thresholds = THRESHOLDS) -> list[Finding]:
+    """Return a finding when a series ends long before the newest series of its dataset."""
+    if newest_t - last_t <= limits.stale_tail_t:
+        return []
+    missing = (newest_t - last_t) // series.interval_t
+    return [finding(
+        "stale_tail", series.symbol, series.name, last_t, newest_t, missing,
+        f"last bar {iso(last_t)}, {missing} bars before the newest of the dataset ({iso(newest_t)})",
+    )]

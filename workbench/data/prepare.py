@@ -1,0 +1,106 @@
+"""The demo's first step: find the data, import it, and build the dataset by stated rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import DataError, UsageError
+from runtime.progress import Report, silent
+from workbench.data.datasets import DatasetManifest, build_dataset
+from workbench.data.ingest import import_bars
+from workbench.data.providers import BarProvider, SeriesRef
+from workbench.data.providers.files import FileProvider
+from workbench.data.providers.simulated import VENUE as SIMULATED
+from workbench.data.providers.simulated import SimulatedProvider
+from workbench.data.simulate import PREDICTABILITY
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+
+SOURCES: Final = ("auto", "simulated", "kraken")
+INTERVAL: Final = "1h"
+QUOTE: Final = "USD"
+MIN_YEARS: Final = 2.0
+
+DEMO_ACCEPTED: Final = ("gap", "jump", "partial_tail", "stale_tail", "wick", "zero_volume")
+"""Findings the demo accepts, by gate. Each is real history and stays as it is: nothing is filled, an asset is untradable in a
+gap, features that span a gap are missing. A disagreement with a second source is not accepted."""
+
+
+def prepare_dataset(home: Path, data: Path | None, source: str = "auto", report: Report = silent) -> DatasetManifest:
+    """Import what the demo runs on and build its dataset.
+
+    Args:
+        home: the home folder.
+        data: a folder or file of bars; None = no local data.
+        source: `auto` (local data when given, else simulated), `simulated`, or `kraken` (its public interface).
+        report: told about each stage.
+
+    Raises:
+        UsageError: an unknown source, or one that contradicts `data`.
+        DataError: the data cannot be read or holds no hourly bars of the universe.
+        GateError: malformed bars, or findings the demo does not accept.
+        EnvironmentFailure: disk or network.
+    """
+    if source not in SOURCES:
+        raise UsageError(f"source {source!r}", expected="one of " + ", ".join(SOURCES), action="choose another --source")
+    if data is not None and source != "auto":
+        raise UsageError(f"both --data and --source {source}", expected="one of the two", action="leave out --source or --data")
+    if source == "kraken":
+        return _kraken(home, report)
+    return _simulated(home, report) if data is None else _local(home, data, report)
+
+
+def _simulated(home: Path, report: Report) -> DatasetManifest:
+    import_bars(home, SimulatedProvider(report=report), report=report)
+    return build_dataset(
+        home, SIMULATED, INTERVAL, accept_names=DEMO_ACCEPTED, min_years=MIN_YEARS, assumptions=[PREDICTABILITY], report=report,
+    )
+
+
+def _kraken(home: Path, report: Report) -> DatasetManifest:
+    from workbench.data.providers.kraken import VENUE, KrakenProvider
+
+    import_bars(home, KrakenProvider(report=report), report=report)
+    return build_dataset(
+        home, VENUE, INTERVAL, accept_names=DEMO_ACCEPTED, report=report,
+        assumptions=["Kraken's public interface gives the last 720 hourly candles: too short for a walk-forward study without imported history."],
+    )
+
+
+def _local(home: Path, data: Path, report: Report) -> DatasetManifest:
+    universe = load_universe()
+    provider: BarProvider = FileProvider(data, interval=INTERVAL, universe=universe)
+    refs = provider.series()
+    venue = choose_venue(provider, refs, universe)
+    chosen = [r for r in refs if r.venue in (venue, venue + SECOND_SOURCE_SUFFIX)]
+    import_bars(home, provider, series=chosen, universe=universe, report=report)
+    # Only the assets of this folder: what an earlier import left in the lake takes no part.
+    assets = {found.asset for r in chosen if (found := universe.resolve(r.venue, r.symbol)) is not None and found.quote == QUOTE}
+    return build_dataset(
+        home, venue, INTERVAL, universe.order(assets), DEMO_ACCEPTED, MIN_YEARS, quote=QUOTE, universe=universe, report=report,
+        assumptions=[
+            f"The history is that of the venue with the most hourly bars of universe assets in the data folder: {venue}.",
+            f"Every asset with at least {MIN_YEARS:g} years of hourly bars ({int(MIN_YEARS * 8760)}) takes part.",
+        ],
+    )
+
+
+def choose_venue(provider: BarProvider, refs: Sequence[SeriesRef], universe: Universe) -> str:
+    """Return the venue a study of these series is about.
+
+    The rule: the venue with the most hourly bars of universe assets, second sources (`-b`) aside; on a tie the first by name.
+
+    Raises:
+        DataError: no series of a known symbol.
+    """
+    known = [r for r in refs if not r.venue.endswith(SECOND_SOURCE_SUFFIX) and universe.resolve(r.venue, r.symbol) is not None]
+    venues = sorted({r.venue for r in known})
+    if not venues:
+        raise DataError(
+            f"no known symbol among {', '.join(r.origin for r in refs[:5])}", expected=f"symbols of universe {universe.version}",
+            action="rename the files to the venue's symbols, or choose another folder",
+        )
+    if len(venues) == 1:
+        return venues[0]
+    return max(venues, key=lambda v: sum(len(provider.read(r)) for r in known if r.venue == v))

@@ -1,0 +1,202 @@
+"""Local files: folders of Parquet or CSV in the layout `VENUE/INTERVAL/SYMBOL`, and Kraken's OHLCVT downloads.
+
+Accepted forms, each also as one file:
+
+- `DIR/VENUE/INTERVAL/SYMBOL.parquet` (or `.csv` with the same columns and a header);
+- `DIR/INTERVAL/SYMBOL.parquet`: the folder of one venue, named after it or told apart by its symbols;
+- `XBTUSD_60.csv` anywhere below DIR: Kraken OHLCVT, minutes in the name, with or without a header line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from runtime.errors import DataError, UsageError
+from workbench.data.bars import INTERVALS, Bars, from_frame, read_parquet
+from workbench.data.providers import SeriesRef
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+
+KRAKEN: Final = "kraken-spot"
+OHLCVT_NAME: Final = re.compile(r"^([A-Z0-9]+)_(\d+)\.csv$")
+OHLCVT_COLUMNS: Final = ("timestamp", "open", "high", "low", "close", "volume", "trades")
+OHLCVT_INTERVALS: Final = {str(seconds // 60): name for name, seconds in INTERVALS.items()}
+SUFFIXES: Final = (".parquet", ".csv")
+
+
+class FileProvider:
+    """Bars of a local file or folder."""
+
+    name = "files"
+    closed = False
+
+    def __init__(
+        self, path: Path, *, venue: str | None = None, interval: str | None = None, universe: Universe | None = None,
+    ) -> None:
+        """Take a file or folder.
+
+        Args:
+            path: what to read.
+            venue: overrides the venue of a file or of a folder of one venue.
+            interval: keeps only this interval; names it for a single file outside the layout.
+            universe: whose symbol maps tell venues apart.
+        """
+        self._path, self._venue, self._interval = path, venue, interval
+        self._universe = universe or load_universe()
+
+    def series(self) -> Sequence[SeriesRef]:
+        """Return every series found, in the order of venue, interval, symbol.
+
+        Raises:
+            DataError: the path is missing, unreadable, or holds no series.
+            UsageError: the venue of a folder or file cannot be told.
+        """
+        path = self._path
+        if not path.exists():
+            raise DataError(f"{path} does not exist", expected="a file or folder of bars", action="check the path")
+        found = [self._one_file(path)] if path.is_file() else self._folder(path)
+        kept = sorted((r for r in found if self._interval in (None, r.interval)), key=lambda r: (r.key, r.origin))
+        if not kept:
+            raise DataError(
+                f"{path}: no bars found" + (f" for interval {self._interval}" if self._interval else ""),
+                expected="VENUE/INTERVAL/SYMBOL.parquet, INTERVAL/SYMBOL.parquet or Kraken OHLCVT files such as XBTUSD_60.csv",
+                action="check the folder's layout (intervals: " + ", ".join(INTERVALS) + ")",
+            )
+        twice = [key for key, n in Counter(r.key for r in kept).items() if n > 1]
+        if twice:
+            names = ", ".join(r.origin for r in kept if r.key == twice[0])
+            raise DataError(f"{twice[0]} comes from several files: {names}", expected="one file per series", action="remove all but one")
+        return kept
+
+    def read(self, ref: SeriesRef) -> Bars:
+        """Return the bars of one file.
+
+        Raises:
+            DataError: the file is empty, truncated or not in the promised form.
+        """
+        path = Path(ref.locator)
+        try:
+            if path.suffix == ".parquet":
+                return read_parquet(path, ref.origin)
+            return from_frame(_read_csv(path, ref.origin), ref.origin)
+        except PermissionError as e:
+            raise DataError(f"{ref.origin}: {e.strerror}", expected="a readable file", action="check its permissions") from e
+
+    def _one_file(self, path: Path) -> SeriesRef:
+        kraken = OHLCVT_NAME.match(path.name)
+        if kraken is not None:
+            return self._ohlcvt(path, kraken)
+        if path.suffix not in SUFFIXES:
+            raise DataError(f"{path.name}: unknown kind of file", expected="a .parquet or .csv file", action="convert it first")
+        interval = self._interval or path.parent.name
+        if interval not in INTERVALS:
+            raise UsageError(f"{path.name}: its interval is unknown", expected="a folder named like 1h, or --interval", action="give --interval")
+        return SeriesRef(self._venue_of(path.parent.parent, [path]), interval, path.stem, path.name, str(path))
+
+    def _folder(self, root: Path) -> list[SeriesRef]:
+        refs: list[SeriesRef] = []
+        own = {i: _bar_files(root / i) for i in INTERVALS if (root / i).is_dir()}
+        if own:
+            venue = self._venue_of(root, [p for files in own.values() for p in files])
+            refs += [_ref(venue, interval, p) for interval, files in own.items() for p in files]
+        else:
+            for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+                inner = {i: _bar_files(folder / i) for i in INTERVALS if (folder / i).is_dir()}
+                if inner:
+                    self._universe.venue(folder.name)  # refuses a venue nobody knows by its name
+                refs += [_ref(folder.name, interval, p) for interval, files in inner.items() for p in files]
+        taken = {r.locator for r in refs}
+        for path in sorted(root.rglob("*.csv")):
+            kraken = OHLCVT_NAME.match(path.name)
+            if kraken is not None and str(path) not in taken and kraken[2] in OHLCVT_INTERVALS:
+                refs.append(self._ohlcvt(path, kraken))
+        return refs
+
+    def _ohlcvt(self, path: Path, name: re.Match[str]) -> SeriesRef:
+        if name[2] not in OHLCVT_INTERVALS:
+            raise DataError(
+                f"{path.name}: bars of {name[2]} minutes", expected="minutes " + ", ".join(OHLCVT_INTERVALS), action="choose another file",
+            )
+        return SeriesRef(self._venue or KRAKEN, OHLCVT_INTERVALS[name[2]], name[1], path.name, str(path))
+
+    def _venue_of(self, folder: Path, files: list[Path]) -> str:
+        """Return the venue of a folder of one venue: as told, by its name, or the one whose symbols the files are."""
+        if self._venue is not None:
+            self._universe.venue(self._venue)
+            return self._venue
+        name = folder.resolve().name
+        if name.removesuffix(SECOND_SOURCE_SUFFIX) in self._universe.venues:
+            return name
+        known = {v: sum(self._universe.resolve(v, p.stem) is not None for p in files) for v in self._universe.venues if v != "simulated"}
+        best = [v for v, n in known.items() if n == max(known.values())]
+        if len(best) > 1:
+            raise UsageError(
+                f"{name}: the venue of {', '.join(sorted(p.name for p in files)[:3])} cannot be told",
+                expected="a folder named after its venue (" + ", ".join(sorted(self._universe.venues)) + "), or symbols of one venue",
+                action="give --venue or rename the folder",
+            )
+        return best[0]
+
+
+def _ref(venue: str, interval: str, path: Path) -> SeriesRef:
+    return SeriesRef(venue, interval, path.stem, path.name, str(path))
+
+
+def _bar_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and OHLCVT_NAME.match(p.name) is None)
+
+
+def _read_csv(path: Path, where: str) -> pl.DataFrame:
+    """Read a CSV of bars: with a header and `ts_utc`, or Kraken OHLCVT with or without its header."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{where}: empty file", expected="lines of bars", action="remove it or download it again")
+    with path.open("r", encoding="utf-8", errors="replace") as f:
+        first = f.readline().strip()
+    header = not first[:1].isdigit()
+    try:
+        frame = pl.read_csv(path, has_header=header, infer_schema_length=None)
+    except pl.exceptions.PolarsError as e:
+        raise DataError(
+            f"{where}: not readable as CSV: {str(e).splitlines()[0]}", expected="comma-separated bars", action="download it again",
+        ) from e
+    if not header:
+        if frame.width not in (6, 7):
+            raise DataError(
+                f"{where}: {frame.width} columns without a header", expected=", ".join(OHLCVT_COLUMNS), action="download it again",
+            )
+        frame.columns = list(OHLCVT_COLUMNS[:frame.width])
+    names = {c: c.strip().lower() for c in frame.columns}
+    frame = frame.rename(names | {c: "trades" for c, n in names.items() if n == "count"})
+    if "timestamp" in frame.columns and "ts_utc" not in frame.columns:
+        return _unix_time(frame, where)
+    if "ts_utc" in frame.columns and frame["ts_utc"].dtype == pl.String:
+        return _zoned_time(frame, where)
+    return frame
+
+
+def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    if not frame["timestamp"].dtype.is_integer():
+        raise DataError(
+            f"{where}: timestamp is {frame['timestamp'].dtype}", expected="whole seconds since 1970 UTC", action="download it again",
+        )
+    stamps = (pl.col("timestamp").cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us", "UTC"))
+    return frame.with_columns(stamps.alias("ts_utc"))
+
+
+def _zoned_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    naive = frame["ts_utc"].str.contains(r"(Z|[+-]\d\d:?\d\d)$").not_().sum()
+    if naive:
+        raise DataError(
+            f"{where}: {naive} naive timestamps in ts_utc, such as {frame['ts_utc'][0]!r}",
+            expected="times with a zone, such as 2024-01-01T00:00:00Z",
+            action="write the times with their zone; local times cannot be guessed",
+        )
+    try:
+        return frame.with_columns(pl.col("ts_utc").str.to_datetime(time_unit="us", time_zone="UTC"))
+    except pl.exceptions.PolarsError as e:
+        raise DataError(f"{where}: {str(e).splitlines()[0]}", expected="ISO 8601 times", action="fix the times") from e

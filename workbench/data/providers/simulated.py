@@ -1,0 +1,34 @@
+"""The simulated market behind the provider port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.progress import Report, silent
+from workbench.data.bars import Bars
+from workbench.data.providers import SeriesRef
+from workbench.data.simulate import DEFAULT_SEED, HOURS, SYMBOLS, simulate
+
+VENUE = "simulated"
+
+
+class SimulatedProvider:
+    """Hourly bars of `workbench.data.simulate`, made once, on the first read."""
+
+    name = "simulated"
+    closed = True
+
+    def __init__(self, seed: int = DEFAULT_SEED, hours: int = HOURS, report: Report = silent) -> None:
+        self._seed, self._hours, self._report = seed, hours, report
+        self._bars: dict[str, Bars] = {}
+
+    def series(self) -> Sequence[SeriesRef]:
+        """Return one hourly series per simulated asset."""
+        origin = f"seed {self._seed}, {self._hours} hours"
+        return [SeriesRef(VENUE, "1h", f"{a}USD", origin, a) for a in sorted(SYMBOLS)]
+
+    def read(self, ref: SeriesRef) -> Bars:
+        """Return the simulated bars of one asset."""
+        if not self._bars:
+            self._bars = simulate(self._seed, self._hours, self._report).bars
+        return self._bars[ref.locator]
