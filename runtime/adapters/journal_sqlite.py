@@ -33,8 +33,8 @@ BUSY_MS: Final = 2_000
 READ_ROWS_N: Final = 1_000
 
 _COLUMNS: Final = ", ".join(Block._fields)
-_INSERT: Final = f"INSERT INTO block ({_COLUMNS}) VALUES ({', '.join('?' * len(Block._fields))})"
-_SELECT: Final = f"SELECT {_COLUMNS} FROM block WHERE seq_n BETWEEN ? AND ? ORDER BY seq_n"
+_INSERT: Final = f"INSERT INTO block ({_COLUMNS}) VALUES ({', '.join('?' * len(Block._fields))})"  # noqa: S608  our own column names
+_SELECT: Final = f"SELECT {_COLUMNS} FROM block WHERE seq_n BETWEEN ? AND ? ORDER BY seq_n"  # noqa: S608  see above
 _SCHEMA: Final = (
     """CREATE TABLE genesis (
     row_n INTEGER PRIMARY KEY CHECK (row_n = 1),
@@ -90,7 +90,8 @@ class SqliteJournal:
         Args:
             path: the file to make; its folder is made when missing.
             genesis: canonical JSON of the genesis; its hash is what block 1 names as predecessor.
-            account_id, mode_id: whose chain this is; blocks of another owner are refused.
+            account_id: whose chain this is; blocks of another account are refused.
+            mode_id: backtest, paper or live; blocks of another mode are refused.
 
         Raises:
             EnvironmentFailure: the file exists, the folder cannot be written, or another process writes in it.

@@ -1,0 +1,89 @@
+"""Seeded random markets, forecasts and profiles in core integers, for tests of the decision core."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.core.records import BAR, FORECAST, INSTRUMENTS
+from runtime.engine import RunInputs
+from runtime.genesis import Bundle, Deposit, Genesis
+from runtime.inference.bundle import Forecasts
+from runtime.policy import PairRules, RiskProfile
+
+HOUR_T = 3_600
+START_T = 1_577_836_800
+NO_HASH = "0" * 64
+
+
+def random_inputs(
+    seed: int,
+    hours: int = 300,
+    symbols: int = 5,
+    profile: RiskProfile | None = None,
+    cash_e8: int = 100_000 * 10**8,
+    wildness: float = 1.0,
+    pairs: tuple[PairRules, ...] | None = None,
+) -> RunInputs:
+    """Return a run over a random market with gaps, thin bars, wicks and forecasts of every class.
+
+    Args:
+        wildness: scales returns; beyond about 3 prices halve and double within hours.
+    """
+    rng = np.random.default_rng(seed)
+    profile = profile or RiskProfile()
+    bars = _bars(rng, hours, symbols, wildness)
+    close_t = START_T + HOUR_T * np.arange(1, hours + 1, dtype=np.int64)
+    at = np.arange(int(rng.integers(0, 5)), hours, int(rng.integers(1, 5)))
+    rows = np.zeros((len(at), INSTRUMENTS), FORECAST)
+    level = np.cumsum(rng.normal(0, 0.35, (len(at), symbols)), axis=0)
+    level = np.sin(level) * rng.uniform(0.2, 1.6, symbols)
+    for horizon, scale in (("near", 6_000), ("main", 12_000), ("far", 30_000)):
+        noise = rng.normal(0, 0.15, level.shape)
+        rows[f"prob_{horizon}_ppm"][:, :symbols] = np.clip(500_000 + 90_000 * (level + noise), 0, 10**6).astype(np.int64)
+        rows[f"ret_{horizon}_ppm"][:, :symbols] = (scale * (level + noise)).astype(np.int64)
+    rows["uncertainty_ppm"][:, :symbols] = rng.integers(0, 600_000, level.shape)
+    rows["valid_n"][:, :symbols] = rng.uniform(size=level.shape) < 0.95
+    for name in FORECAST.names or ():
+        rows[name][rows["valid_n"] == 0] = 0
+    names = tuple(f"S{i:02d}" for i in range(symbols))
+    forecasts = Forecasts(names, close_t[at], rows, [rng.bytes(32) for _ in at])
+    genesis = Genesis(
+        account_id=1,
+        mode_id=1,
+        source="test",
+        simulated=True,
+        symbols=names,
+        interval_t=HOUR_T,
+        first_t=int(close_t[0]),
+        last_t=int(close_t[-1]),
+        universe_version="test",
+        dataset_hash=NO_HASH,
+        bars_digest=NO_HASH,
+        forecasts_digest=forecasts.digest,
+        bundle=Bundle(name="test", bundle_hash=NO_HASH, feature_set_hash=NO_HASH, model_hashes=()),
+        profile=profile,
+        policy_digest=profile.digest,
+        pairs=pairs or tuple(PairRules() for _ in names),
+        deposits=(Deposit(quote_id=0, amount_e8=str(cash_e8)),),
+        core_digest=NO_HASH,
+    )
+    return RunInputs(genesis, bars, close_t, forecasts)
+
+
+def _bars(rng: np.random.Generator, hours: int, symbols: int, wildness: float) -> np.ndarray:
+    steps = rng.standard_t(4, (hours, symbols)) * 0.006 * wildness
+    close = rng.uniform(0.01, 40_000, symbols) * np.exp(np.cumsum(steps, axis=0))
+    opened = np.vstack([close[:1], close[:-1]]) * (1 + rng.normal(0, 0.001, close.shape))
+    high = np.maximum(opened, close) * (1 + np.abs(rng.normal(0, 0.002, close.shape)))
+    low = np.minimum(opened, close) * (1 - np.abs(rng.normal(0, 0.002, close.shape)))
+    volume = rng.lognormal(2, 2, close.shape) * 10_000 / close
+    volume[rng.uniform(size=close.shape) < 0.02] = 0
+    bars = np.zeros((hours, INSTRUMENTS), BAR)
+    for name, values in (("open_e8", opened), ("high_e8", high), ("low_e8", low), ("close_e8", close)):
+        bars[name][:, :symbols] = np.maximum(np.rint(values * 1e8), 1).astype(np.int64)
+    bars["volume_e4"][:, :symbols] = np.floor(np.minimum(volume * 1e4, 9e18)).astype(np.int64)
+    bars["present_n"][:, :symbols] = 1
+    for s in range(symbols):
+        first = int(rng.integers(0, hours))
+        bars[first : first + int(rng.integers(0, 30)), s] = np.zeros((), BAR)
+    return bars
