@@ -159,7 +159,7 @@ STATE: Final = np.dtype([
 # ---- policy -----------------------------------------------------------------------------------------------------
 RULES: Final = layout("""strong_prob_ppm positive_prob_ppm negative_prob_ppm strong_negative_prob_ppm strong_ret_ppm positive_ret_ppm
     negative_ret_ppm strong_negative_ret_ppm entry_persist_n exit_persist_n uncertain_ppm near_drop_ppm
-    derisk_ppm derisk_max_n base_ppm vol_target_ppb vol_decay_ppm size_low_ppm size_high_ppm
+    derisk_ppm derisk_max_n base_ppm entry_min_ppm vol_target_ppb vol_decay_ppm size_low_ppm size_high_ppm
     positions_max_n total_cap_ppm total_cap_e8 budget_cap_ppm budget_cap_e8 taker_fee_ppm half_spread_ppm slippage_ppm impact_ppm
     margin_ppm limit_ppm participation_ppm bar_age_max_t forecast_age_max_t order_ttl_t latency_t""")
 TIER: Final = layout("drawdown_ppm size_ppm allow_entry_n")

@@ -11,6 +11,7 @@ from runtime.core.codes import (
     ENTER,
     EXIT,
     G_BUSY,
+    G_CASH,
     G_LOT,
     G_PASS,
     HOLD,
@@ -37,6 +38,8 @@ from runtime.core.codes import (
     STRONG_NEGATIVE,
     STRONG_POSITIVE,
 )
+from runtime.core.fixed import mul_floor
+from runtime.core.records import PPM
 from runtime.jit import core
 
 
@@ -105,7 +108,7 @@ def try_enter(policy: Any, state: Any, out: Any, s: int, reason: int) -> None:
         return
     wanted = sizing.wanted(policy, state, s)
     size, cut, cut_limit, cut_value = risk.within_caps(policy, state, s, wanted)
-    if size == 0:
+    if size == 0 or size < mul_floor(wanted, rules["entry_min_ppm"], PPM):
         gate = cut if cut != G_PASS else G_LOT
         _refuse(state, out, s, (ENTER, reason, gate, wanted, 0, edge, cost), (SCALE_E8, cut_limit, cut_value))
         return
@@ -117,6 +120,8 @@ def try_enter(policy: Any, state: Any, out: Any, s: int, reason: int) -> None:
         return
     qty, limit_price, gate, scale, limit, value = risk.affordable(policy, state, s, size)
     if qty == 0:
+        if cut != G_PASS and gate != G_CASH:
+            gate, scale, limit, value = cut, SCALE_E8, cut_limit, cut_value  # the cap left less than an order needs
         _refuse(state, out, s, (ENTER, reason, gate, wanted, size, edge, cost), (scale, limit, value))
         return
     signal_id = _record(state, out, s, (ENTER, reason, G_PASS, wanted, size, edge, cost))

@@ -35,14 +35,14 @@ def random_inputs(
     close_t = START_T + HOUR_T * np.arange(1, hours + 1, dtype=np.int64)
     at = np.arange(int(rng.integers(0, 5)), hours, int(rng.integers(1, 5)))
     rows = np.zeros((len(at), INSTRUMENTS), FORECAST)
-    level = np.cumsum(rng.normal(0, 0.35, (len(at), symbols)), axis=0)
-    level = np.sin(level) * rng.uniform(0.2, 1.6, symbols)
+    phase = np.add.accumulate(0.35 * _bell(rng, (len(at), symbols)), axis=0)
+    level = (np.abs(phase % 4 - 2) - 1) * (0.2 + 1.4 * rng.random(symbols))  # a triangle wave that wanders
     for horizon, scale in (("near", 6_000), ("main", 12_000), ("far", 30_000)):
-        noise = rng.normal(0, 0.15, level.shape)
+        noise = 0.15 * _bell(rng, level.shape)
         rows[f"prob_{horizon}_ppm"][:, :symbols] = np.clip(500_000 + 90_000 * (level + noise), 0, 10**6).astype(np.int64)
         rows[f"ret_{horizon}_ppm"][:, :symbols] = (scale * (level + noise)).astype(np.int64)
     rows["uncertainty_ppm"][:, :symbols] = rng.integers(0, 600_000, level.shape)
-    rows["valid_n"][:, :symbols] = rng.uniform(size=level.shape) < 0.95
+    rows["valid_n"][:, :symbols] = rng.random(level.shape) < 0.95
     for name in FORECAST.names or ():
         rows[name][rows["valid_n"] == 0] = 0
     names = tuple(f"S{i:02d}" for i in range(symbols))
@@ -70,14 +70,21 @@ def random_inputs(
     return RunInputs(genesis, bars, close_t, forecasts)
 
 
+def _bell(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return bell-shaped noise of unit variance from sums and products only: the same bits on any processor."""
+    return (rng.random(shape) + rng.random(shape) + rng.random(shape) + rng.random(shape) - 2.0) * 1.7320508
+
+
 def _bars(rng: np.random.Generator, hours: int, symbols: int, wildness: float) -> np.ndarray:
-    steps = rng.standard_t(4, (hours, symbols)) * 0.006 * wildness
-    close = rng.uniform(0.01, 40_000, symbols) * np.exp(np.cumsum(steps, axis=0))
-    opened = np.vstack([close[:1], close[:-1]]) * (1 + rng.normal(0, 0.001, close.shape))
-    high = np.maximum(opened, close) * (1 + np.abs(rng.normal(0, 0.002, close.shape)))
-    low = np.minimum(opened, close) * (1 - np.abs(rng.normal(0, 0.002, close.shape)))
-    volume = rng.lognormal(2, 2, close.shape) * 10_000 / close
-    volume[rng.uniform(size=close.shape) < 0.02] = 0
+    shape = (hours, symbols)
+    jumps = np.where(rng.random(shape) < 0.02, 5.0, 1.0)
+    steps = np.maximum(_bell(rng, shape) * jumps * 0.006 * wildness, -0.5)
+    close = (0.01 + 40_000 * rng.random(symbols)) * np.multiply.accumulate(1.0 + steps, axis=0)
+    opened = np.vstack([close[:1], close[:-1]]) * (1 + 0.001 * _bell(rng, shape))
+    high = np.maximum(opened, close) * (1 + np.abs(0.002 * _bell(rng, shape)))
+    low = np.minimum(opened, close) * (1 - np.abs(0.002 * _bell(rng, shape)))
+    volume = 2_000 / (rng.random(shape) + 0.001) / close
+    volume[rng.random(shape) < 0.02] = 0
     bars = np.zeros((hours, INSTRUMENTS), BAR)
     for name, values in (("open_e8", opened), ("high_e8", high), ("low_e8", low), ("close_e8", close)):
         bars[name][:, :symbols] = np.maximum(np.rint(values * 1e8), 1).astype(np.int64)

@@ -1,0 +1,170 @@
+"""Whole runs of the decision core over random markets and profiles, held against an independent account."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime import engine
+from runtime.core import codes as c
+from runtime.core.digest import Block, decode_payload
+from runtime.core.records import BAR, RECORD_TYPES
+from runtime.engine import RunInputs, iterate_blocks
+from runtime.policy import DrawdownTier, PairRules, QuoteCap, RiskProfile
+from tests.support.audit import Audit
+from tests.support.markets import random_inputs
+
+
+def run(inputs: RunInputs) -> list[Block]:
+    return [block for chunk in iterate_blocks(inputs) for block in chunk]
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> RiskProfile:
+    """Draw any profile the schema admits, adversarial corners included."""
+    ppm = st.integers(0, 1_000_000)
+    probabilities = sorted(draw(st.lists(st.integers(300_000, 700_000), min_size=4, max_size=4)))
+    sizes = sorted(draw(st.lists(ppm, min_size=3, max_size=3)), reverse=True)
+    downs = sorted(draw(st.sets(st.integers(1, 500_000), min_size=3, max_size=3)))
+    tiers = [DrawdownTier(drawdown_ppm=0, size_ppm=1_000_000, allow_entry=True)]
+    tiers += [DrawdownTier(drawdown_ppm=d, size_ppm=z, allow_entry=draw(st.booleans())) for d, z in zip(downs, sizes, strict=True)]
+    caps = QuoteCap(cap_ppm=draw(ppm), cap_e8=draw(st.sampled_from([0, 10**11, 10**13])))
+    positive, negative = draw(st.integers(0, 8_000)), -draw(st.integers(0, 8_000))
+    return RiskProfile(
+        strong_negative_prob_ppm=probabilities[0],
+        negative_prob_ppm=probabilities[1],
+        positive_prob_ppm=probabilities[2],
+        strong_prob_ppm=probabilities[3],
+        positive_ret_ppm=positive,
+        strong_ret_ppm=positive + draw(st.integers(0, 10_000)),
+        negative_ret_ppm=negative,
+        strong_negative_ret_ppm=negative - draw(st.integers(0, 10_000)),
+        entry_persist_n=draw(st.integers(1, 4)),
+        exit_persist_n=draw(st.integers(1, 4)),
+        uncertain_ppm=draw(ppm),
+        near_drop_ppm=draw(st.integers(0, 20_000)),
+        derisk_ppm=draw(ppm),
+        derisk_max_n=draw(st.integers(0, 4)),
+        base_ppm=draw(ppm),
+        positions_max=draw(st.integers(1, 32)),
+        total_cap_ppm=draw(ppm),
+        total_cap_e8=draw(st.sampled_from([0, 1, 10**10, 10**13])),
+        budget_cap_ppm=draw(ppm),
+        quote_caps=(caps, QuoteCap(cap_ppm=0), QuoteCap(cap_ppm=0)),
+        tiers=(tiers[0], tiers[1], tiers[2], tiers[3]),
+        taker_fee_ppm=draw(st.integers(0, 20_000)),
+        margin_ppm=draw(st.integers(0, 10_000)),
+        limit_ppm=draw(st.integers(0, 50_000)),
+        participation_ppm=draw(st.integers(1, 100_000)),
+        order_ttl_t=draw(st.integers(60, 20_000)),
+        latency_t=draw(st.integers(1, 3_599)),
+    )
+
+
+@settings(max_examples=int(os.environ.get("BALLAST_EXAMPLES", "60")), deadline=None, derandomize="CI" in os.environ)
+@given(
+    st.integers(0, 2**32 - 1),
+    profiles(),
+    st.integers(1, 32),
+    st.sampled_from([10**8, 10**11, 10**13, 10**16]),
+    st.sampled_from([0.3, 1.0, 4.0]),
+    st.sampled_from([1, 10**4, 10**8]),
+)
+def test_no_invariant_breaks_under_any_profile(
+    seed: int, profile: RiskProfile, symbols: int, cash_e8: int, wildness: float, lot_e8: int
+) -> None:
+    pairs = tuple(PairRules(lot_e8=lot_e8) for _ in range(symbols))
+    inputs = random_inputs(seed, hours=120, symbols=symbols, profile=profile, cash_e8=cash_e8, wildness=wildness, pairs=pairs)
+    Audit(inputs).check(run(inputs))
+
+
+@pytest.mark.parametrize(
+    ("profile", "gates"),
+    [
+        (RiskProfile(positions_max=3, base_ppm=90_000, participation_ppm=2_000, margin_ppm=0), {c.G_POSITIONS, c.G_BUSY}),
+        (RiskProfile(base_ppm=150_000, uncertain_ppm=300_000), {c.G_TOTAL, c.G_COST}),
+    ],
+)
+def test_long_run_exercises_every_record(profile: RiskProfile, gates: set[int]) -> None:
+    inputs = random_inputs(11, hours=3_000, symbols=8, profile=profile)
+    audit = Audit(inputs)
+    audit.check(run(inputs))
+    assert all(audit.counts[record.name] > 10 for record in RECORD_TYPES), dict(audit.counts)
+    assert gates <= set(audit.refusals), dict(audit.refusals)
+
+
+def test_blocks_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = random_inputs(3, hours=900)
+    whole = run(inputs)
+    monkeypatch.setattr(engine, "CHUNK_ROWS", 300)
+    monkeypatch.setattr(engine.new_out, "__defaults__", (300,))
+    chunks = list(iterate_blocks(inputs))
+    assert len(chunks) > 3
+    assert [block for chunk in chunks for block in chunk] == whole
+
+
+@pytest.mark.parametrize("cut", [40, 150, 299])
+def test_the_future_changes_nothing_before_it(cut: int) -> None:
+    inputs = random_inputs(5, hours=300)
+    bars = inputs.bars.copy()
+    after = bars[cut:]
+    for name in ("open_e8", "high_e8", "low_e8", "close_e8", "volume_e4"):
+        after[name] = after[name] * 3 // 2 + 7
+    rows = inputs.forecasts.rows.copy()
+    later = inputs.forecasts.at_t > inputs.close_t[cut - 1]
+    rows["ret_main_ppm"][later] = 50_000 * rows["valid_n"][later]
+    changed = dataclasses.replace(inputs, bars=bars, forecasts=dataclasses.replace(inputs.forecasts, rows=rows))
+    end_t = int(inputs.close_t[cut - 1])
+    before = [b.payload for b in run(inputs) if b.at_t <= end_t]
+    assert before == [b.payload for b in run(changed) if b.at_t <= end_t]
+    assert [b.payload for b in run(inputs)] != [b.payload for b in run(changed)]
+
+
+def test_jit_off_gives_the_same_blocks(repository: Path) -> None:
+    head = run(random_inputs(9, hours=400))[-1].block_hash.hex()
+    script = (
+        "from tests.support.markets import random_inputs; from runtime.engine import iterate_blocks; "
+        "import numpy as np; np.seterr(all='raise'); "
+        "print([b for c in iterate_blocks(random_inputs(9, hours=400)) for b in c][-1].block_hash.hex())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=repository,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONHASHSEED": "77"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == head
+
+
+def test_a_gap_neither_fills_nor_admits() -> None:
+    inputs = random_inputs(21, hours=400, symbols=3)
+    bars = inputs.bars.copy()
+    bars[100:300, 1] = np.zeros((), BAR)
+    inputs = dataclasses.replace(inputs, bars=bars)
+    gap = (int(inputs.close_t[100]), int(inputs.close_t[299]))
+    for block in run(inputs):
+        for fill in decode_payload(block.payload).get("order_fill", []):
+            if fill["instrument_id"] == 1:
+                assert not gap[0] - 3_600 <= block.at_t < gap[1]
+        for order in decode_payload(block.payload).get("order_request", []):
+            if order["instrument_id"] == 1 and order["status_id"] == c.O_NEW and order["side_id"] == c.BUY:
+                assert not gap[0] <= block.at_t <= gap[1]
+
+
+def test_known_head() -> None:
+    """A golden value: a change of it is a change of what the core decides, and needs a line in the changelog."""
+    blocks = run(random_inputs(1, hours=500))
+    digest = hashlib.sha256(b"".join(block.payload for block in blocks)).hexdigest()
+    assert len(blocks) > 500
+    assert digest[:16] == "c98349cc128f48a8"
