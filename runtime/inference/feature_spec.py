@@ -47,7 +47,7 @@ CATALOGUE: Final = (
     Feature("vol_720", 721, "sqrt(mean of squared hourly returns, 720)"),
     Feature("vol_ratio_24_168", 169, "volatility 24 / volatility 168"),
     Feature("vol_ratio_168_720", 721, "volatility 168 / volatility 720"),
-    Feature("efficiency_72", 73, "(close - close 72 bars ago) / sum of absolute hourly changes, 72"),
+    Feature("efficiency_72", 73, "(close - close 72 bars ago) / 72 / mean of absolute hourly changes of close, 72"),
     Feature("autocorr_168", 170, "correlation of an hourly return with the one before it, 168 pairs"),
     Feature("max_ret_168", 169, "highest hourly return of 168 / volatility 168"),
     Feature("min_ret_168", 169, "lowest hourly return of 168 / volatility 168"),
