@@ -59,10 +59,15 @@ class Bars:
         named = [(n, getattr(self, n)) for n in (*PRICES, "volume")]
         return named if self.trades is None else [*named, ("trades", self.trades)]
 
-    def take(self, rows: Ints | slice | np.ndarray) -> Bars:  # type: ignore[type-arg]  # a boolean mask or positions
+    def take(self, rows: Ints | slice | np.ndarray) -> Bars:
         """Return the chosen rows."""
         return Bars(
-            self.t[rows], self.open[rows], self.high[rows], self.low[rows], self.close[rows], self.volume[rows],
+            self.t[rows],
+            self.open[rows],
+            self.high[rows],
+            self.low[rows],
+            self.close[rows],
+            self.volume[rows],
             None if self.trades is None else self.trades[rows],
         )
 
@@ -123,8 +128,13 @@ def from_frame(frame: pl.DataFrame, where: str) -> Bars:
     # Adding 0.0 turns -0.0 into 0.0, which compare equal but would have different digests.
     values = {n: np.ascontiguousarray(frame[n].cast(pl.Float64).to_numpy()) + 0.0 for n in names}
     return Bars(
-        np.ascontiguousarray(micros // 1_000_000), values["open"], values["high"], values["low"], values["close"],
-        values["volume"], values.get("trades"),
+        np.ascontiguousarray(micros // 1_000_000),
+        values["open"],
+        values["high"],
+        values["low"],
+        values["close"],
+        values["volume"],
+        values.get("trades"),
     )
 
 
@@ -147,6 +157,8 @@ def read_parquet(path: Path, where: str) -> Bars:
     except (pl.exceptions.PolarsError, OSError) as e:
         reason = str(e).splitlines()[0]
         raise DataError(
-            f"{where}: not readable as Parquet: {reason}", expected="a complete Parquet file", action="download or copy it again",
+            f"{where}: not readable as Parquet: {reason}",
+            expected="a complete Parquet file",
+            action="download or copy it again",
         ) from e
     return from_frame(frame, where)

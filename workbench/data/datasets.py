@@ -130,7 +130,8 @@ def build_dataset(
 
     Args:
         home: the home folder.
-        venue, interval: which series.
+        venue: whose bars.
+        interval: bar length by name.
         symbols: assets; default every asset the lake has for them.
         accept_names: findings accepted by name (`gap`, `gap:BTC`, or one finding in full).
         min_years: an asset with fewer bars than this many years of them is left out, with a note.
@@ -151,46 +152,71 @@ def build_dataset(
     lake = Lake(home)
     catalog = lake.catalog()
     chains, findings = _chains(lake, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
-    needed = int(min_years * YEAR_T) // interval_t
-    kept: dict[str, list[_Part]] = {}
-    for asset, parts in chains.items():
-        n = sum(len(p.bars) for p in parts)
-        if n >= needed and n > 0:
-            kept[asset] = parts
-        else:
-            findings.append(_note(asset, parts, n, needed))
+    kept = _long_enough(chains, int(min_years * YEAR_T) // interval_t, findings)
     if not kept:
         raise DataError(
-            f"no asset of {venue}/{interval} has {needed} bars", expected=f"at least {min_years:g} years of bars", action="lower --min-years or import more",
+            f"no asset of {venue}/{interval} has {min_years:g} years of bars",
+            expected="a longer history",
+            action="lower --min-years, or import more bars",
         )
-    series_bars = {asset: _joined(parts) for asset, parts in kept.items()}
-    newest_t = max(int(b.t[-1]) for b in series_bars.values())
-    holes: list[Gap] = []
-    for asset, bars in series_bars.items():
+    joined = {asset: _joined(parts) for asset, parts in kept.items()}
+    newest_t = max(int(b.t[-1]) for b in joined.values())
+    for asset, bars in joined.items():
         names = Series(asset, "+".join(p.entry.key for p in kept[asset]), interval_t)
-        holes += [Gap(symbol=asset, first_t=a, last_t=b, bars_n=n) for a, b, n in gaps(bars.t, interval_t)]
         findings += history_findings(bars, names) + stale_findings(int(bars.t[-1]), newest_t, names)
         findings += _part_findings(lake, catalog, kept[asset], asset, interval_t)
-    findings = accept(sorted(findings, key=lambda f: (universe.assets.index(f.symbol), f.gate, f.first_t, f.series)), accept_names)
+    findings = accept(
+        sorted(findings, key=lambda f: (universe.assets.index(f.symbol), f.gate, f.first_t, f.series)), accept_names
+    )
     _refuse(findings)
-    simulated = venue == SIMULATED_VENUE
     content = DatasetManifest(
-        dataset_hash="", source=_source(venue, kept), simulated=simulated, venue=venue, interval=interval,
-        universe_version=universe.version, universe_digest=universe.digest, as_of_t=as_of_t or newest_t + interval_t,
-        first_t=min(int(b.t[0]) for b in series_bars.values()), last_t=newest_t, symbols=tuple(kept),
-        bars_n=sum(len(b) for b in series_bars.values()), files=tuple(_file(a, p) for a, parts in kept.items() for p in parts),
-        gaps=tuple(holes), findings=tuple(findings), verdict="accepted" if any(f.accepted for f in findings) else "clean",
+        dataset_hash="",
+        source=_source(venue, kept),
+        simulated=venue == SIMULATED_VENUE,
+        venue=venue,
+        interval=interval,
+        universe_version=universe.version,
+        universe_digest=universe.digest,
+        as_of_t=as_of_t or newest_t + interval_t,
+        first_t=min(int(b.t[0]) for b in joined.values()),
+        last_t=newest_t,
+        symbols=tuple(kept),
+        bars_n=sum(len(b) for b in joined.values()),
+        files=tuple(_file(a, p) for a, parts in kept.items() for p in parts),
+        gaps=tuple(
+            Gap(symbol=s, first_t=a, last_t=z, bars_n=n) for s, b in joined.items() for a, z, n in gaps(b.t, interval_t)
+        ),
+        findings=tuple(findings),
+        verdict="accepted" if any(f.accepted for f in findings) else "clean",
         assumptions=(*universe.venue(venue).assumptions, *_rename_assumptions(universe, kept), *assumptions),
     )
     manifest = content.model_copy(update={"dataset_hash": content.computed_hash()})
-    target = datasets_dir(home) / f"{manifest.dataset_hash}.json"
-    write_bytes(target, canonical_json(manifest.model_dump(mode="json")))
+    write_bytes(datasets_dir(home) / f"{manifest.dataset_hash}.json", canonical_json(manifest.model_dump(mode="json")))
     return manifest
 
 
+def _long_enough(chains: dict[str, list[_Part]], needed: int, findings: list[Finding]) -> dict[str, list[_Part]]:
+    """Return the assets with enough bars; the others are left out, with a note among the findings."""
+    kept: dict[str, list[_Part]] = {}
+    for asset, parts in chains.items():
+        n = sum(len(p.bars) for p in parts)
+        if n >= max(needed, 1):
+            kept[asset] = parts
+        else:
+            findings.append(_note(asset, parts, n, needed))
+    return kept
+
+
 def _chains(
-    lake: Lake, catalog: Catalog, universe: Universe, venue: str, interval: str, quote: str, symbols: Sequence[str] | None,
-    as_of_t: int | None, report: Report,
+    lake: Lake,
+    catalog: Catalog,
+    universe: Universe,
+    venue: str,
+    interval: str,
+    quote: str,
+    symbols: Sequence[str] | None,
+    as_of_t: int | None,
+    report: Report,
 ) -> tuple[dict[str, list[_Part]], list[Finding]]:
     """Return per asset, in universe order, its series oldest ticker first, each cut to the time it counts for."""
     for s in symbols or ():
@@ -203,7 +229,8 @@ def _chains(
         have = sorted({f"{e.venue}/{e.interval}" for e in catalog.entries})
         raise DataError(
             f"the lake has no {venue}/{interval} bars" + (f" of {', '.join(missing)}" if missing else ""),
-            expected="imported series; the lake has " + (", ".join(have) or "nothing"), action="import them with `ballast data import`",
+            expected="imported series; the lake has " + (", ".join(have) or "nothing"),
+            action="import them with `ballast data import`",
         )
     wanted.sort(key=lambda pair: (universe.assets.index(pair[0].asset), pair[0].rank))
     chains: dict[str, list[_Part]] = {}
@@ -275,7 +302,12 @@ def _rename_note(universe: Universe, listing: Listing, part: _Part) -> Finding:
     rename = next(r for r in universe.renames if r.asset == listing.asset)
     first, last = (int(part.bars.t[0]), int(part.bars.t[-1])) if len(part.bars) else (0, 0)
     return finding(
-        "rename", listing.asset, part.entry.key, first, last, len(part.bars),
+        "rename",
+        listing.asset,
+        part.entry.key,
+        first,
+        last,
+        len(part.bars),
         f"{rename.former} became {rename.asset} 1:1 on {rename.upgraded_on.isoformat()}; {len(part.bars)} bars of {rename.former} count as {rename.asset}",
     )
 
@@ -283,7 +315,8 @@ def _rename_note(universe: Universe, listing: Listing, part: _Part) -> Finding:
 def _rename_assumptions(universe: Universe, kept: dict[str, list[_Part]]) -> list[str]:
     return [
         f"{r.former} was renamed {r.asset} 1:1 ({r.upgraded_on.isoformat()}); bars of {r.former} count as {r.asset} until the rename."
-        for r in universe.renames if any(p.listing.former for p in kept.get(r.asset, []))
+        for r in universe.renames
+        if any(p.listing.former for p in kept.get(r.asset, []))
     ]
 
 
@@ -294,8 +327,14 @@ def _source(venue: str, kept: dict[str, list[_Part]]) -> str:
 
 def _file(asset: str, part: _Part) -> DatasetFile:
     return DatasetFile(
-        symbol=asset, series=part.entry.key, path=part.entry.path, sha256=part.entry.current.sha256, rows=len(part.bars),
-        first_t=int(part.bars.t[0]), last_t=int(part.bars.t[-1]), left_out_t=part.left_out_t,
+        symbol=asset,
+        series=part.entry.key,
+        path=part.entry.path,
+        sha256=part.entry.current.sha256,
+        rows=len(part.bars),
+        first_t=int(part.bars.t[0]),
+        last_t=int(part.bars.t[-1]),
+        left_out_t=part.left_out_t,
     )
 
 
@@ -306,7 +345,9 @@ def _refuse(findings: list[Finding]) -> None:
     rows = summarise(stop)
     names = sorted({f.gate for f in stop if f.severity == "blocking"})
     raise GateError(
-        f"{len(stop)} findings block the dataset: " + "; ".join(f"{r.gate} {r.symbol} ({r.findings_n})" for r in rows[:6]) + ("; ..." if len(rows) > 6 else ""),
+        f"{len(stop)} findings block the dataset: "
+        + "; ".join(f"{r.gate} {r.symbol} ({r.findings_n})" for r in rows[:6])
+        + ("; ..." if len(rows) > 6 else ""),
         expected="no finding, or each accepted by name",
         action="look at them with `ballast data check`, then accept by name, for example --accept " + " --accept ".join(names),
     )
@@ -327,14 +368,22 @@ def load_manifest(home: Path, name: str = "latest") -> DatasetManifest:
         found = [max(stored, key=lambda p: (p.stat().st_mtime_ns, p.stem))]
     if len(found) != 1:
         known = ", ".join(sorted(p.stem[:12] for p in stored)) or "none"
-        raise UsageError(f"{len(found)} datasets match {name!r}", expected=f"one of: {known}", action="build one with `ballast dataset build`, or give more digits")
+        raise UsageError(
+            f"{len(found)} datasets match {name!r}",
+            expected=f"one of: {known}",
+            action="build one with `ballast dataset build`, or give more digits",
+        )
     try:
         manifest = DatasetManifest.model_validate_json(found[0].read_bytes())
     except ValidationError as e:
-        raise DataError(f"{found[0].name}: {str(e).splitlines()[0]}", expected="a dataset manifest", action="build the dataset again") from e
+        raise DataError(
+            f"{found[0].name}: {str(e).splitlines()[0]}", expected="a dataset manifest", action="build the dataset again"
+        ) from e
     if manifest.computed_hash() != manifest.dataset_hash or manifest.dataset_hash != found[0].stem:
         raise VerificationError(
-            f"manifest {found[0].name} has the hash {manifest.computed_hash()}", expected=found[0].stem, action="it was altered: build the dataset again",
+            f"manifest {found[0].name} has the hash {manifest.computed_hash()}",
+            expected=found[0].stem,
+            action="it was altered: build the dataset again",
         )
     return manifest
 
@@ -357,15 +406,22 @@ def load_panel(home: Path, manifest: DatasetManifest) -> BarPanel:
         used = bars.take(keep)
         if len(used) != file.rows:
             raise VerificationError(
-                f"{file.series}: {len(used)} bars in the dataset's range", expected=f"{file.rows}, as in the manifest {manifest.dataset_hash[:12]}",
+                f"{file.series}: {len(used)} bars in the dataset's range",
+                expected=f"{file.rows}, as in the manifest {manifest.dataset_hash[:12]}",
                 action="build the dataset again",
             )
         rows = (used.t - manifest.first_t) // interval_t
         for name, target in values.items():
             target[rows, column[file.symbol]] = getattr(used, name)
     return BarPanel(
-        symbols=manifest.symbols, interval_t=interval_t, open_t=grid, open=values["open"], high=values["high"], low=values["low"],
-        close=values["close"], volume=values["volume"],
+        symbols=manifest.symbols,
+        interval_t=interval_t,
+        open_t=grid,
+        open=values["open"],
+        high=values["high"],
+        low=values["low"],
+        close=values["close"],
+        volume=values["volume"],
     )
 
 

@@ -87,8 +87,14 @@ class FindingSummary(BaseModel):
 def finding(gate: str, symbol: str, series: str, first_t: int, last_t: int, rows_n: int, detail: str) -> Finding:
     """Return a finding with its gate's severity."""
     return Finding(
-        gate=gate, severity=GATES[gate][0], symbol=symbol, series=series, first_t=int(first_t), last_t=int(last_t),
-        rows_n=int(rows_n), detail=detail,
+        gate=gate,
+        severity=GATES[gate][0],
+        symbol=symbol,
+        series=series,
+        first_t=int(first_t),
+        last_t=int(last_t),
+        rows_n=int(rows_n),
+        detail=detail,
     )
 
 
@@ -105,7 +111,8 @@ def accept(findings: Iterable[Finding], names: Sequence[str]) -> list[Finding]:
         if gate not in GATES or GATES[gate][0] != "blocking":
             raise UsageError(
                 f"cannot accept {name!r}",
-                expected="GATE, GATE:SYMBOL or GATE:SYMBOL:TIME with GATE one of " + ", ".join(g for g, (s, _) in GATES.items() if s == "blocking"),
+                expected="GATE, GATE:SYMBOL or GATE:SYMBOL:TIME with GATE one of "
+                + ", ".join(g for g, (s, _) in GATES.items() if s == "blocking"),
                 action="copy a name that `ballast data check` prints",
             )
     wanted = frozenset(names)
@@ -130,9 +137,18 @@ def summarise(findings: Iterable[Finding]) -> list[FindingSummary]:
     rows = []
     for (gate, symbol), group in sorted(groups.items(), key=lambda item: order[item[0][0]]):
         largest = max(group, key=lambda f: f.rows_n)
-        rows.append(FindingSummary(
-            gate=gate, severity=group[0].severity, symbol=symbol, findings_n=len(group),
-            accepted_n=sum(f.accepted for f in group), rows_n=sum(f.rows_n for f in group), rows_n_max=largest.rows_n,
-            first_t=min(f.first_t for f in group), last_t=max(f.last_t for f in group), example=largest.detail,
-        ))
+        rows.append(
+            FindingSummary(
+                gate=gate,
+                severity=group[0].severity,
+                symbol=symbol,
+                findings_n=len(group),
+                accepted_n=sum(f.accepted for f in group),
+                rows_n=sum(f.rows_n for f in group),
+                rows_n_max=largest.rows_n,
+                first_t=min(f.first_t for f in group),
+                last_t=max(f.last_t for f in group),
+                example=largest.detail,
+            )
+        )
     return rows

@@ -52,7 +52,9 @@ def _rows(gate: str, series: Series, t: Ints, bad: npt.NDArray[np.bool_], what: 
     if len(at) == 0:
         return []
     times = ", ".join(iso(int(x)) for x in at[:EXAMPLES_N]) + (", ..." if len(at) > EXAMPLES_N else "")
-    return [finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), f"{len(at)} bars: {what}: {times}")]
+    return [
+        finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), f"{len(at)} bars: {what}: {times}")
+    ]
 
 
 def form_findings(bars: Bars, series: Series) -> list[Finding]:
@@ -86,9 +88,7 @@ def form_findings(bars: Bars, series: Series) -> list[Finding]:
 def gaps(t: Ints, interval_t: int) -> list[tuple[int, int, int]]:
     """Return the holes of an ordered grid: opening time of the first and last missing bar, and their number."""
     at = np.flatnonzero(np.diff(t) > interval_t)
-    return [
-        (int(t[i]) + interval_t, int(t[i + 1]) - interval_t, int(t[i + 1] - t[i]) // interval_t - 1) for i in at
-    ]
+    return [(int(t[i]) + interval_t, int(t[i + 1]) - interval_t, int(t[i + 1] - t[i]) // interval_t - 1) for i in at]
 
 
 def _runs(marked: npt.NDArray[np.bool_], t: Ints, interval_t: int) -> list[tuple[int, int]]:
@@ -110,10 +110,17 @@ def history_findings(bars: Bars, series: Series, limits: Thresholds = THRESHOLDS
         for first, last, n in gaps(t, dt)
     ]
     for a, b in _runs(bars.volume == 0.0, t, dt):
-        found.append(finding(
-            "zero_volume", series.symbol, series.name, int(t[a]), int(t[b]), b - a + 1,
-            f"{b - a + 1} bars without volume at a close of {bars.close[b]:g}",
-        ))
+        found.append(
+            finding(
+                "zero_volume",
+                series.symbol,
+                series.name,
+                int(t[a]),
+                int(t[b]),
+                b - a + 1,
+                f"{b - a + 1} bars without volume at a close of {bars.close[b]:g}",
+            )
+        )
     return [*found, *_wicks(bars, series, limits), *_jumps(bars, series, limits)]
 
 
@@ -123,10 +130,17 @@ def _wicks(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
     found = []
     for i in np.flatnonzero(far):
         listing = " in the first bar of the series" if i == 0 else ""
-        found.append(finding(
-            "wick", series.symbol, series.name, int(bars.t[i]), int(bars.t[i]), 1,
-            f"low {bars.low[i]:g} high {bars.high[i]:g} around open {bars.open[i]:g} close {bars.close[i]:g}{listing}",
-        ))
+        found.append(
+            finding(
+                "wick",
+                series.symbol,
+                series.name,
+                int(bars.t[i]),
+                int(bars.t[i]),
+                1,
+                f"low {bars.low[i]:g} high {bars.high[i]:g} around open {bars.open[i]:g} close {bars.close[i]:g}{listing}",
+            )
+        )
     return found
 
 
@@ -139,7 +153,12 @@ def _jumps(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
         far |= (now > before * ratio) | (now * ratio < before)
     return [
         finding(
-            "jump", series.symbol, series.name, int(bars.t[i + 1]), int(bars.t[i + 1]), 1,
+            "jump",
+            series.symbol,
+            series.name,
+            int(bars.t[i + 1]),
+            int(bars.t[i + 1]),
+            1,
             f"from a close of {before[i]:g} to open {bars.open[i + 1]:g} close {bars.close[i + 1]:g}",
         )
         for i in np.flatnonzero(far & neighbours)
@@ -164,8 +183,15 @@ def unclosed(bars: Bars, interval_t: int, *, vouched: bool) -> tuple[int, ...]:
 def unclosed_findings(unclosed_t: tuple[int, ...], series: Series) -> list[Finding]:
     """Return one finding per bar that may not have closed."""
     return [
-        finding("partial_tail", series.symbol, series.name, t, t, 1,
-                f"a download ended inside a day, at {iso(t)}: the bar may not have closed, and is left out")
+        finding(
+            "partial_tail",
+            series.symbol,
+            series.name,
+            t,
+            t,
+            1,
+            f"a download ended inside a day, at {iso(t)}: the bar may not have closed, and is left out",
+        )
         for t in unclosed_t
     ]
 
@@ -195,7 +221,14 @@ def stale_findings(last_t: int, newest_t: int, series: Series, limits: Threshold
     if newest_t - last_t <= limits.stale_tail_t:
         return []
     missing = (newest_t - last_t) // series.interval_t
-    return [finding(
-        "stale_tail", series.symbol, series.name, last_t, newest_t, missing,
-        f"last bar {iso(last_t)}, {missing} bars before the newest of the dataset ({iso(newest_t)})",
-    )]
+    return [
+        finding(
+            "stale_tail",
+            series.symbol,
+            series.name,
+            last_t,
+            newest_t,
+            missing,
+            f"last bar {iso(last_t)}, {missing} bars before the newest of the dataset ({iso(newest_t)})",
+        )
+    ]

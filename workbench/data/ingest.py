@@ -84,8 +84,17 @@ def import_bars(
     refs = list(provider.series() if series is None else series)
     known = [r for r in refs if universe.resolve(r.venue, r.symbol) is not None]
     skipped = [
-        finding("unknown_symbol", r.symbol, r.key, 0, 0, 0, f"{r.origin}: {r.symbol} at {r.venue} is not in universe {universe.version}: skipped")
-        for r in refs if r not in known
+        finding(
+            "unknown_symbol",
+            r.symbol,
+            r.key,
+            0,
+            0,
+            0,
+            f"{r.origin}: {r.symbol} at {r.venue} is not in universe {universe.version}: skipped",
+        )
+        for r in refs
+        if r not in known
     ]
     if not known:
         raise DataError(
@@ -132,7 +141,11 @@ def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], report: Report) 
 
 
 def _plan(
-    lake: Lake, provider: BarProvider, refs: Sequence[SeriesRef], bars: dict[str, Bars], correction: str,
+    lake: Lake,
+    provider: BarProvider,
+    refs: Sequence[SeriesRef],
+    bars: dict[str, Bars],
+    correction: str,
 ) -> tuple[Commit, list[ImportedSeries]]:
     catalog, commit, done = lake.catalog(), Commit(), []
     for ref in refs:
@@ -144,15 +157,27 @@ def _plan(
             versions = (*(entry.versions if entry else ()), version)
             commit.entries[ref.key] = Entry(venue=ref.venue, interval=ref.interval, symbol=ref.symbol, versions=versions)
             commit.bars[ref.key] = new
-        done.append(ImportedSeries(
-            series=ref.key, origin=ref.origin, rows=len(new), added_n=version.added_n if version else 0,
-            changed_n=version.changed_n if version else 0, sha256=new.digest, unchanged=unchanged,
-        ))
+        done.append(
+            ImportedSeries(
+                series=ref.key,
+                origin=ref.origin,
+                rows=len(new),
+                added_n=version.added_n if version else 0,
+                changed_n=version.changed_n if version else 0,
+                sha256=new.digest,
+                unchanged=unchanged,
+            )
+        )
     return commit, done
 
 
 def _next_version(
-    ref: SeriesRef, provider: BarProvider, entry: Entry | None, old: Bars | None, incoming: Bars, correction: str,
+    ref: SeriesRef,
+    provider: BarProvider,
+    entry: Entry | None,
+    old: Bars | None,
+    incoming: Bars,
+    correction: str,
 ) -> tuple[Bars, Version | None]:
     """Return the series after the import and its new version, or the old series and None when nothing changes."""
     open_bars = unclosed(incoming, interval_seconds(ref.interval), vouched=provider.closed)
@@ -181,17 +206,38 @@ def _next_version(
     if merged.digest == old.digest and stays_open == was_open:
         return old, None
     return merged, _version(
-        ref, provider, merged, tuple(sorted(stays_open)), len(merged) - len(old), changed_n, reason if changed_n else "", changes[:CHANGES_KEPT],
+        ref,
+        provider,
+        merged,
+        tuple(sorted(stays_open)),
+        len(merged) - len(old),
+        changed_n,
+        reason if changed_n else "",
+        changes[:CHANGES_KEPT],
     )
 
 
 def _version(
-    ref: SeriesRef, provider: BarProvider, bars: Bars, unclosed_t: tuple[int, ...], added_n: int, changed_n: int, reason: str,
+    ref: SeriesRef,
+    provider: BarProvider,
+    bars: Bars,
+    unclosed_t: tuple[int, ...],
+    added_n: int,
+    changed_n: int,
+    reason: str,
     changes: Sequence[Change],
 ) -> Version:
     return Version(
-        sha256=bars.digest, file_sha256="", rows=len(bars), first_t=int(bars.t[0]), last_t=int(bars.t[-1]),
-        source=f"{provider.name}: {ref.origin}", unclosed_t=unclosed_t, added_n=added_n, changed_n=changed_n, reason=reason,
+        sha256=bars.digest,
+        file_sha256="",
+        rows=len(bars),
+        first_t=int(bars.t[0]),
+        last_t=int(bars.t[-1]),
+        source=f"{provider.name}: {ref.origin}",
+        unclosed_t=unclosed_t,
+        added_n=added_n,
+        changed_n=changed_n,
+        reason=reason,
         changes=tuple(changes),
     )
 
@@ -218,11 +264,16 @@ def _merge(old: Bars, new: Bars) -> Bars:
     kept = old.take(~np.isin(old.t, new.t))
     order = np.argsort(np.concatenate((kept.t, new.t)), kind="stable")
 
-    def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # float64 or int64 [N]
+    def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.concatenate((a, b))[order])
 
     trades = None if old.trades is None or new.trades is None else join(kept.trades, new.trades)  # type: ignore[arg-type]  # kept has them
     return Bars(
-        join(kept.t, new.t), join(kept.open, new.open), join(kept.high, new.high), join(kept.low, new.low),
-        join(kept.close, new.close), join(kept.volume, new.volume), trades,
+        join(kept.t, new.t),
+        join(kept.open, new.open),
+        join(kept.high, new.high),
+        join(kept.low, new.low),
+        join(kept.close, new.close),
+        join(kept.volume, new.volume),
+        trades,
     )

@@ -190,7 +190,9 @@ class Lake:
             raise EnvironmentFailure(
                 f"another process writes to {self.root}" if busy else f"cannot write {self.root}: {e.strerror or e}",
                 expected="a writable folder and no other import",
-                action="wait for the other import to end" if busy else "check permissions and disk, or choose another folder with --out",
+                action="wait for the other import to end"
+                if busy
+                else "check permissions and disk, or choose another folder with --out",
             ) from e
         try:
             yield

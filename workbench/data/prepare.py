@@ -54,7 +54,13 @@ def prepare_dataset(home: Path, data: Path | None, source: str = "auto", report:
 def _simulated(home: Path, report: Report) -> DatasetManifest:
     import_bars(home, SimulatedProvider(report=report), report=report)
     return build_dataset(
-        home, SIMULATED, INTERVAL, accept_names=DEMO_ACCEPTED, min_years=MIN_YEARS, assumptions=[PREDICTABILITY], report=report,
+        home,
+        SIMULATED,
+        INTERVAL,
+        accept_names=DEMO_ACCEPTED,
+        min_years=MIN_YEARS,
+        assumptions=[PREDICTABILITY],
+        report=report,
     )
 
 
@@ -63,8 +69,14 @@ def _kraken(home: Path, report: Report) -> DatasetManifest:
 
     import_bars(home, KrakenProvider(report=report), report=report)
     return build_dataset(
-        home, VENUE, INTERVAL, accept_names=DEMO_ACCEPTED, report=report,
-        assumptions=["Kraken's public interface gives the last 720 hourly candles: too short for a walk-forward study without imported history."],
+        home,
+        VENUE,
+        INTERVAL,
+        accept_names=DEMO_ACCEPTED,
+        report=report,
+        assumptions=[
+            "Kraken's public interface gives the last 720 hourly candles: too short for a walk-forward study without imported history."
+        ],
     )
 
 
@@ -76,9 +88,19 @@ def _local(home: Path, data: Path, report: Report) -> DatasetManifest:
     chosen = [r for r in refs if r.venue in (venue, venue + SECOND_SOURCE_SUFFIX)]
     import_bars(home, provider, series=chosen, universe=universe, report=report)
     # Only the assets of this folder: what an earlier import left in the lake takes no part.
-    assets = {found.asset for r in chosen if (found := universe.resolve(r.venue, r.symbol)) is not None and found.quote == QUOTE}
+    assets = {
+        found.asset for r in chosen if (found := universe.resolve(r.venue, r.symbol)) is not None and found.quote == QUOTE
+    }
     return build_dataset(
-        home, venue, INTERVAL, universe.order(assets), DEMO_ACCEPTED, MIN_YEARS, quote=QUOTE, universe=universe, report=report,
+        home,
+        venue,
+        INTERVAL,
+        universe.order(assets),
+        DEMO_ACCEPTED,
+        MIN_YEARS,
+        quote=QUOTE,
+        universe=universe,
+        report=report,
         assumptions=[
             f"The history is that of the venue with the most hourly bars of universe assets in the data folder: {venue}.",
             f"Every asset with at least {MIN_YEARS:g} years of hourly bars ({int(MIN_YEARS * 8760)}) takes part.",
@@ -98,7 +120,8 @@ def choose_venue(provider: BarProvider, refs: Sequence[SeriesRef], universe: Uni
     venues = sorted({r.venue for r in known})
     if not venues:
         raise DataError(
-            f"no known symbol among {', '.join(r.origin for r in refs[:5])}", expected=f"symbols of universe {universe.version}",
+            f"no known symbol among {', '.join(r.origin for r in refs[:5])}",
+            expected=f"symbols of universe {universe.version}",
             action="rename the files to the venue's symbols, or choose another folder",
         )
     if len(venues) == 1:

@@ -151,7 +151,9 @@ def load_universe(version: str = "v1") -> Universe:
     """
     path = Path(__file__).with_name(f"universe_{version}.toml")
     if not path.is_file():
-        raise UsageError(f"no universe version {version!r}", expected="v1", action="choose a version that ships with this release")
+        raise UsageError(
+            f"no universe version {version!r}", expected="v1", action="choose a version that ships with this release"
+        )
     return Universe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 

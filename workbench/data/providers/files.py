@@ -36,7 +36,12 @@ class FileProvider:
     closed = False
 
     def __init__(
-        self, path: Path, *, venue: str | None = None, interval: str | None = None, universe: Universe | None = None,
+        self,
+        path: Path,
+        *,
+        venue: str | None = None,
+        interval: str | None = None,
+        universe: Universe | None = None,
     ) -> None:
         """Take a file or folder.
 
@@ -70,7 +75,9 @@ class FileProvider:
         twice = [key for key, n in Counter(r.key for r in kept).items() if n > 1]
         if twice:
             names = ", ".join(r.origin for r in kept if r.key == twice[0])
-            raise DataError(f"{twice[0]} comes from several files: {names}", expected="one file per series", action="remove all but one")
+            raise DataError(
+                f"{twice[0]} comes from several files: {names}", expected="one file per series", action="remove all but one"
+            )
         return kept
 
     def read(self, ref: SeriesRef) -> Bars:
@@ -95,7 +102,11 @@ class FileProvider:
             raise DataError(f"{path.name}: unknown kind of file", expected="a .parquet or .csv file", action="convert it first")
         interval = self._interval or path.parent.name
         if interval not in INTERVALS:
-            raise UsageError(f"{path.name}: its interval is unknown", expected="a folder named like 1h, or --interval", action="give --interval")
+            raise UsageError(
+                f"{path.name}: its interval is unknown",
+                expected="a folder named like 1h, or --interval",
+                action="give --interval",
+            )
         return SeriesRef(self._venue_of(path.parent.parent, [path]), interval, path.stem, path.name, str(path))
 
     def _folder(self, root: Path) -> list[SeriesRef]:
@@ -120,7 +131,9 @@ class FileProvider:
     def _ohlcvt(self, path: Path, name: re.Match[str]) -> SeriesRef:
         if name[2] not in OHLCVT_INTERVALS:
             raise DataError(
-                f"{path.name}: bars of {name[2]} minutes", expected="minutes " + ", ".join(OHLCVT_INTERVALS), action="choose another file",
+                f"{path.name}: bars of {name[2]} minutes",
+                expected="minutes " + ", ".join(OHLCVT_INTERVALS),
+                action="choose another file",
             )
         return SeriesRef(self._venue or KRAKEN, OHLCVT_INTERVALS[name[2]], name[1], path.name, str(path))
 
@@ -132,12 +145,18 @@ class FileProvider:
         name = folder.resolve().name
         if name.removesuffix(SECOND_SOURCE_SUFFIX) in self._universe.venues:
             return name
-        known = {v: sum(self._universe.resolve(v, p.stem) is not None for p in files) for v in self._universe.venues if v != "simulated"}
+        known = {
+            v: sum(self._universe.resolve(v, p.stem) is not None for p in files)
+            for v in self._universe.venues
+            if v != "simulated"
+        }
         best = [v for v, n in known.items() if n == max(known.values())]
         if len(best) > 1:
             raise UsageError(
                 f"{name}: the venue of {', '.join(sorted(p.name for p in files)[:3])} cannot be told",
-                expected="a folder named after its venue (" + ", ".join(sorted(self._universe.venues)) + "), or symbols of one venue",
+                expected="a folder named after its venue ("
+                + ", ".join(sorted(self._universe.venues))
+                + "), or symbols of one venue",
                 action="give --venue or rename the folder",
             )
         return best[0]
@@ -162,14 +181,18 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
         frame = pl.read_csv(path, has_header=header, infer_schema_length=None)
     except pl.exceptions.PolarsError as e:
         raise DataError(
-            f"{where}: not readable as CSV: {str(e).splitlines()[0]}", expected="comma-separated bars", action="download it again",
+            f"{where}: not readable as CSV: {str(e).splitlines()[0]}",
+            expected="comma-separated bars",
+            action="download it again",
         ) from e
     if not header:
         if frame.width not in (6, 7):
             raise DataError(
-                f"{where}: {frame.width} columns without a header", expected=", ".join(OHLCVT_COLUMNS), action="download it again",
+                f"{where}: {frame.width} columns without a header",
+                expected=", ".join(OHLCVT_COLUMNS),
+                action="download it again",
             )
-        frame.columns = list(OHLCVT_COLUMNS[:frame.width])
+        frame.columns = list(OHLCVT_COLUMNS[: frame.width])
     names = {c: c.strip().lower() for c in frame.columns}
     frame = frame.rename(names | {c: "trades" for c, n in names.items() if n == "count"})
     if "timestamp" in frame.columns and "ts_utc" not in frame.columns:
@@ -182,7 +205,9 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
 def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     if not frame["timestamp"].dtype.is_integer():
         raise DataError(
-            f"{where}: timestamp is {frame['timestamp'].dtype}", expected="whole seconds since 1970 UTC", action="download it again",
+            f"{where}: timestamp is {frame['timestamp'].dtype}",
+            expected="whole seconds since 1970 UTC",
+            action="download it again",
         )
     stamps = (pl.col("timestamp").cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us", "UTC"))
     return frame.with_columns(stamps.alias("ts_utc"))

@@ -1,0 +1,230 @@
+"""`ballast data` and `ballast dataset`: bring bars into the lake, check them, and make datasets of them.
+
+Only typer and the standard library are imported here, so that `ballast --help` stays fast.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from runtime.console import print_json, progress, stdout_console
+from runtime.errors import EXIT_GATE, UsageError
+from runtime.home import home_path
+
+if TYPE_CHECKING:
+    from runtime.progress import Report
+    from workbench.data.providers import BarProvider
+
+data: Final = typer.Typer(name="data", no_args_is_help=True, help="The lake: import bars, check their quality, list them.")
+dataset: Final = typer.Typer(name="dataset", no_args_is_help=True, help="Datasets: build a content-addressed one, show one.")
+
+Home = Annotated[Path | None, typer.Option("--out", "--home", help="Home folder (default: BALLAST_HOME, else ./out).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Venue = Annotated[str | None, typer.Option("--venue", help="Venue, such as binance-spot.")]
+Accept = Annotated[
+    list[str] | None, typer.Option("--accept", help="Accept findings by name: GATE, GATE:SYMBOL or one in full.")
+]
+
+
+@data.command("import")
+def import_command(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Folder VENUE/INTERVAL/SYMBOL.parquet, INTERVAL/..., or Kraken OHLCVT CSVs; or one file."),
+    ] = None,
+    source: Annotated[str, typer.Option("--source", help="files (PATH), kraken (public REST) or simulated.")] = "files",
+    venue: Venue = None,
+    interval: Annotated[str | None, typer.Option("--interval", help="Only this interval (1m 5m 15m 1h 4h 1d).")] = None,
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="With --source kraken: only these assets.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", help="With --source kraken: first bar, such as 2026-10-01; older than 720 bars is made from trades."
+        ),
+    ] = None,
+    correction: Annotated[
+        str, typer.Option("--correction", help="Why bars on record may change; without it they may not.")
+    ] = "",
+    out: Home = None,
+    json: Json = False,
+) -> None:
+    """Import bars into the lake: all of the files, or nothing. Importing the same again changes nothing."""
+    from workbench.data.ingest import import_bars
+
+    with progress() as report:
+        provider = _provider(path, source, venue, interval, symbol or [], since, report)
+        result = import_bars(home_path(out), provider, correction=correction, report=report)
+    if json:
+        print_json(result.model_dump(mode="json") | {"series_n": len(result.series), "changed_n": result.changed_n})
+        return
+    from workbench.data.tables import show_import
+
+    show_import(stdout_console(), result)
+
+
+@data.command("check")
+def check_command(
+    path: Annotated[Path | None, typer.Argument(help="Files to check before importing them; without it, the lake.")] = None,
+    venue: Venue = None,
+    interval: Annotated[str | None, typer.Option("--interval", help="Only this interval.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these venue symbols of the lake.")] = None,
+    accept: Accept = None,
+    out: Home = None,
+    json: Json = False,
+) -> None:
+    """Run the quality gates and list what they find; exit code 4 when a finding would block a dataset."""
+    from workbench.data.check import check_files, check_lake
+    from workbench.data.providers.files import FileProvider
+
+    with progress() as report:
+        if path is not None:
+            result = check_files(FileProvider(path, venue=venue, interval=interval), accepted=accept or [], report=report)
+        else:
+            result = check_lake(
+                home_path(out),
+                venue=venue,
+                interval=interval,
+                symbols=symbol or [],
+                accepted=accept or [],
+                report=report,
+            )
+    if json:
+        print_json(
+            {
+                "verdict": result.verdict,
+                "series": [s.model_dump(mode="json") for s in result.series],
+                "summary": [r.model_dump(mode="json") for r in result.summary()],
+                "findings": [{"name": f.name, **f.model_dump(mode="json")} for f in result.findings],
+            }
+        )
+    else:
+        from workbench.data.tables import show_check
+
+        show_check(stdout_console(), result)
+    if result.verdict == "blocked":
+        raise typer.Exit(EXIT_GATE)
+
+
+@data.command("list")
+def list_command(venue: Venue = None, out: Home = None, json: Json = False) -> None:
+    """List the series of the lake."""
+    from workbench.data.lake import Lake
+
+    entries = [e for e in Lake(home_path(out)).catalog().entries if venue in (None, e.venue)]
+    if json:
+        print_json({"series": [{"series": e.key, "path": e.path, **e.model_dump(mode="json")} for e in entries]})
+        return
+    from workbench.data.tables import show_entries
+
+    show_entries(stdout_console(), entries)
+
+
+@dataset.command("build")
+def build_command(
+    venue: Venue = None,
+    interval: Annotated[str, typer.Option("--interval", help="Bar length (1m 5m 15m 1h 4h 1d).")] = "1h",
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Assets, such as BTC; default all.")] = None,
+    accept: Accept = None,
+    min_years: Annotated[float, typer.Option("--min-years", min=0.0, help="Leave out assets with fewer years of bars.")] = 0.0,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Only bars closed by this UTC time, such as 2024-12-31.")] = None,
+    out: Home = None,
+    json: Json = False,
+) -> None:
+    """Build a dataset from the lake; a finding that nobody accepted by name blocks it."""
+    from workbench.data.check import only_venue
+    from workbench.data.datasets import build_dataset
+
+    home = home_path(out)
+    with progress() as report:
+        manifest = build_dataset(
+            home,
+            venue or only_venue(home, interval),
+            interval,
+            symbol,
+            accept or [],
+            min_years,
+            as_of_t=_time(as_of, "--as-of"),
+            report=report,
+        )
+    _show(home, manifest.dataset_hash, json)
+
+
+@dataset.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="Hash, unique beginning of it, or latest.")] = "latest",
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and verify its bars.")] = False,
+    out: Home = None,
+    json: Json = False,
+) -> None:
+    """Show a dataset: assets, files, gaps, findings, assumptions, hash."""
+    home = home_path(out)
+    if verify:
+        from workbench.data.datasets import load_manifest, load_panel
+
+        load_panel(home, load_manifest(home, name))
+    _show(home, name, json)
+
+
+def _show(home: Path, name: str, json: bool) -> None:
+    from workbench.data.datasets import load_manifest
+
+    manifest = load_manifest(home, name)
+    if json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    from workbench.data.tables import show_dataset
+
+    show_dataset(stdout_console(), manifest)
+
+
+def _provider(
+    path: Path | None,
+    source: str,
+    venue: str | None,
+    interval: str | None,
+    symbols: list[str],
+    since: str | None,
+    report: Report,
+) -> BarProvider:
+    """Return the provider an import asks for; an option that would have no effect is refused."""
+    if source == "files":
+        if path is None or symbols or since:
+            raise UsageError(
+                "an import of files",
+                expected="PATH, and neither --symbol nor --since",
+                action="give the folder or file to import",
+            )
+        from workbench.data.providers.files import FileProvider
+
+        return FileProvider(path, venue=venue, interval=interval)
+    if path is not None or venue is not None:
+        raise UsageError(f"--source {source} with PATH or --venue", expected="neither", action="leave them out")
+    if source == "kraken":
+        from workbench.data.providers.kraken import KrakenProvider
+
+        return KrakenProvider(assets=symbols or None, interval=interval or "1h", since_t=_time(since, "--since"), report=report)
+    if source == "simulated":
+        if symbols or since or interval:
+            raise UsageError("--source simulated with a choice of series", expected="no further option", action="leave it out")
+        from workbench.data.providers.simulated import SimulatedProvider
+
+        return SimulatedProvider(report=report)
+    raise UsageError(f"--source {source}", expected="files, kraken or simulated", action="choose another source")
+
+
+def _time(text: str | None, option: str) -> int | None:
+    """Return seconds UTC of `2024-12-31` or `2024-12-31T12:00Z`; a time without a zone is UTC, as all times here."""
+    if text is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise UsageError(
+            f"{option} {text!r}", expected="a UTC time such as 2024-12-31 or 2024-12-31T12:00", action="write it so"
+        ) from e
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
