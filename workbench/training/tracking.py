@@ -47,7 +47,7 @@ class TrackedStudy(BaseModel):
     params: dict[str, str]
     tags: dict[str, str]
     metrics: list[FoldMetric]
-    artefacts: Path
+    artefacts: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,10 @@ def finish(tracking: Tracking, study: TrackedStudy) -> str:
 
 
 def cancel(tracking: Tracking) -> None:
-    """End the child without logging anything."""
-    tracking.process.kill()
-    tracking.process.communicate()
+    """End the child without logging anything; nothing happens when it has finished."""
+    if tracking.process.poll() is None:
+        tracking.process.kill()
+        tracking.process.communicate()
 
 
 def log_study(home: Path, lines: str) -> str:
@@ -131,7 +132,11 @@ def log_study(home: Path, lines: str) -> str:
     client.log_batch(run_id, metrics=metrics[:BATCH_METRICS], params=params, tags=tags)
     for first in range(BATCH_METRICS, len(metrics), BATCH_METRICS):
         client.log_batch(run_id, metrics=metrics[first : first + BATCH_METRICS])
-    client.log_artifacts(run_id, str(study.artefacts))
+    for path in study.artefacts:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        else:
+            client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
     return run_id
 
