@@ -33,6 +33,7 @@ $(LOCKED):
 
 $(INSTALLED): $(LOCKED)
 	@$(PIP) --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m tools.warm || true # the first run would compile by itself; a broken checkout must still install
 	@rm -f .venv/.installed-* && touch $@
 
 demo: install ## Run the main job; DATA=DIR for real files, SOURCE=kraken, OUT=DIR, WORKERS=N
