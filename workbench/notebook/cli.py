@@ -101,7 +101,9 @@ def pin(arguments: Arguments, workers: WorkersOption = None, as_json: JsonOption
         print_json({"notebook": source.stem, "platform": environment().fingerprint, **made.model_dump(mode="json")})
         return
     console = stdout_console()
-    console.print(f"pinned {source.stem} for platform {environment().fingerprint}: results {here.results_sha256}", highlight=False)
+    console.print(
+        f"pinned {source.stem} for platform {environment().fingerprint}: results {here.results_sha256}", highlight=False
+    )
     console.print(f"commit {pins_path(source)}", highlight=False)
 
 

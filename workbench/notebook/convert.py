@@ -43,7 +43,7 @@ def to_notebook(path: Path) -> NotebookNode:
     from marimo._ast.app import InternalApp
     from marimo._ast.errors import CycleError, MultipleDefinitionError, UnparsableError
     from marimo._ast.load import load_app
-    from marimo._ast.parse import MarimoFileError
+    from marimo._ast.parse import MarimoFileError, NonMarimoPythonScriptError
     from marimo._convert.ipynb.from_ir import convert_from_ir_to_ipynb
 
     source = read_source(path)
@@ -54,7 +54,14 @@ def to_notebook(path: Path) -> NotebookNode:
         internal = InternalApp(app)
         _ = internal.graph  # the converter would swallow a broken graph and export top-down
         text = convert_from_ir_to_ipynb(internal, sort_mode="topological")
-    except (MarimoFileError, SyntaxError, CycleError, MultipleDefinitionError, UnparsableError) as e:
+    except (
+        MarimoFileError,
+        NonMarimoPythonScriptError,
+        SyntaxError,
+        CycleError,
+        MultipleDefinitionError,
+        UnparsableError,
+    ) as e:
         raise _not_governed(path, str(e)) from e
     nb: NotebookNode = nbformat.reads(text, as_version=4)
     tagged = [c for c in nb.cells if c.cell_type == "code" and c.metadata.get("marimo", {}).get("name") == PARAMETERS]

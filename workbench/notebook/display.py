@@ -32,7 +32,7 @@ class _Shown:
     def __getitem__(self, key: str) -> Json:
         return self.content[key]
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:  # noqa: ARG002  IPython's call
         """Return the representations for IPython and marimo."""
         text = f"{self.title} sha256 {self.sha256}\n{json.dumps(self.content, indent=1, sort_keys=True)}"
         rows = "".join(

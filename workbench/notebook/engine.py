@@ -50,7 +50,7 @@ def private_folders() -> list[str]:
     return sorted({str(f) for f in folders if len(str(f)) >= SHORTEST_PRIVATE_PATH_N})
 
 
-class MarimoEngine(Engine):  # type: ignore[misc]  # papermill is untyped
+class MarimoEngine(Engine):
     """Executes governed notebooks; passes any other to papermill's own engine."""
 
     @classmethod
@@ -80,7 +80,7 @@ class MarimoEngine(Engine):  # type: ignore[misc]  # papermill is untyped
         start_timeout: int = 60,
         execution_timeout: int | None = None,
         on_cell: OnCell | None = None,
-        **options: Any,
+        **_options: Any,
     ) -> None:
         """Run every cell in a fresh kernel of this interpreter with a pinned environment."""
         hooks = _Hooks(on_cell or _ignore, len(nb_man.nb.cells))
@@ -112,11 +112,11 @@ class _Hooks:
         self._total = total
         self._began_s = 0.0
 
-    def start(self, cell: NotebookNode, cell_index: int) -> None:
+    def start(self, cell: NotebookNode, cell_index: int) -> None:  # noqa: ARG002  nbclient passes it by name
         self._began_s = time.perf_counter()
         self._on_cell("", 0.0, cell_index, self._total)
 
-    def executed(self, cell: NotebookNode, cell_index: int, execute_reply: Mapping[str, object]) -> None:
+    def executed(self, cell: NotebookNode, cell_index: int, execute_reply: Mapping[str, object]) -> None:  # noqa: ARG002  nbclient passes it by name
         if cell.cell_type != "code":
             return
         name = str(cell.metadata.get("marimo", {}).get("name") or cell.get("id"))

@@ -67,7 +67,11 @@ def git_commit(folder: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S
+    done = subprocess.run(  # noqa: S603  fixed arguments and a folder
+        ["git", "-C", str(folder), *arguments],  # noqa: S607  the git of the PATH, as every other tool uses
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GIT_TIMEOUT_S,
     )
     return done.stdout.strip()

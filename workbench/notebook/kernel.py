@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from jupyter_client import AsyncKernelManager
+    from jupyter_client.manager import AsyncKernelManager
 
 PINNED: Final[Mapping[str, str]] = {
     "PYTHONHASHSEED": "0",
+    "PYTHONSAFEPATH": "1",  # the working directory is no source of code
     "TZ": "UTC",
     "LC_ALL": "C.UTF-8",
     "COLUMNS": "120",
@@ -26,6 +27,8 @@ PINNED: Final[Mapping[str, str]] = {
     "NUMEXPR_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
+ROOT: Final = Path(__file__).parents[2]
+"""Where this very code lies: a kernel must not pick up another installed copy of it."""
 DROPPED: Final = ("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE")
 DROPPED_PREFIXES: Final = ("POLARS_FMT_", "MARIMO_")
 
@@ -38,7 +41,8 @@ def pinned_environment(outer: Mapping[str, str], scratch: str) -> dict[str, str]
         scratch: an empty folder that takes the place of the user's IPython folder (startup files, history).
     """
     kept = {k: v for k, v in outer.items() if k not in DROPPED and not k.startswith(DROPPED_PREFIXES)}
-    return {**kept, **PINNED, "IPYTHONDIR": scratch}
+    path = os.pathsep.join(p for p in (str(ROOT), outer.get("PYTHONPATH", "")) if p)
+    return {**kept, **PINNED, "IPYTHONDIR": scratch, "PYTHONPATH": path}
 
 
 def own_kernel_manager(scratch: Path) -> AsyncKernelManager:
@@ -46,11 +50,11 @@ def own_kernel_manager(scratch: Path) -> AsyncKernelManager:
 
     It talks over sockets in `scratch`, a folder that only this user can enter, and not over TCP ports.
     """
-    from jupyter_client import AsyncKernelManager
+    from jupyter_client.manager import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
     class OwnInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:  # noqa: ARG002  there is only one
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--ignore-cwd", "--log-level=50"]
             return KernelSpec(argv=argv, display_name="Python 3", language="python")
 

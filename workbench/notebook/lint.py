@@ -104,9 +104,9 @@ def _structure(tree: ast.Module) -> Iterator[Finding]:
                 if not isinstance(inner, ast.Import | ast.ImportFrom):
                     yield Finding("setup", inner.lineno, "app.setup contains more than imports")
     for cell in cells:
-        for inner in ast.walk(cell):
-            if isinstance(inner, ast.Import | ast.ImportFrom):
-                yield Finding("imports", inner.lineno, f"cell {cell.name!r} imports; imports belong in app.setup")
+        for found in ast.walk(cell):
+            if isinstance(found, ast.Import | ast.ImportFrom):
+                yield Finding("imports", found.lineno, f"cell {cell.name!r} imports; imports belong in app.setup")
 
 
 def _is_cell(node: ast.FunctionDef) -> bool:
@@ -159,7 +159,9 @@ class _Names:
         if parts[0] == "marimo" and len(parts) == 2 and parts[1] in BANNED_MARIMO:
             yield Finding("marimo", line, f"mo.{parts[1]} {BANNED_MARIMO[parts[1]]}")
         if parts[:2] == ["numpy", "random"] and len(parts) == 3 and parts[2] not in SEEDED_RANDOM:
-            yield Finding("random", line, f"np.random.{parts[2]} uses a hidden seed; use np.random.Generator(np.random.PCG64(seed))")
+            yield Finding(
+                "random", line, f"np.random.{parts[2]} uses a hidden seed; use np.random.Generator(np.random.PCG64(seed))"
+            )
 
     def _banned_call(self, node: ast.Call) -> Iterator[Finding]:
         if isinstance(node.func, ast.Name) and node.func.id in BANNED_BUILTINS and node.func.id not in self._modules:
@@ -180,7 +182,7 @@ def _conversion(source: Path) -> Iterator[Finding]:
 
 
 def _marimo_check(source: Path) -> Iterator[Finding]:
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  our own interpreter and a path
         [sys.executable, "-P", "-m", "marimo", "-q", "check", "--strict", str(source)],
         capture_output=True, text=True, check=False, timeout=CHECK_TIMEOUT_S,
     )  # fmt: skip

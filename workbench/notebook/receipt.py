@@ -57,4 +57,6 @@ def read_receipt(path: Path) -> Receipt:
     try:
         return Receipt.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as e:
-        raise DataError(f"{path} is no receipt: {e}", expected="a receipt.json of a run", action="run the notebook again") from e
+        raise DataError(
+            f"{path} is no receipt: {e}", expected="a receipt.json of a run", action="run the notebook again"
+        ) from e

@@ -72,6 +72,7 @@ class CellClock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, name: str, seconds: float, done: int, total: int) -> None:
+        """Add the time of one cell and pass the count of cells on."""
         if name:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
         self.report("notebook cells", done, total)

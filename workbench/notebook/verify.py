@@ -92,9 +92,7 @@ def repin(source: Path, parameters: dict[str, Value], *, workers: int | None = N
     return pin
 
 
-def run_both(
-    source: Path, given: dict[str, Value], *, workers: int | None, report: Report = silent
-) -> tuple[Executed, str]:
+def run_both(source: Path, given: dict[str, Value], *, workers: int | None, report: Report = silent) -> tuple[Executed, str]:
     """Run a notebook under papermill and marimo at the same time, each with a home of its own that is thrown away.
 
     Returns:

@@ -33,7 +33,7 @@ def start_witness(source: Path, parameters: Mapping[str, Value], environment: Ma
         parameters: a value for every declared parameter: marimo replaces the parameters cell as a whole.
         environment: the pinned environment.
     """
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and a path
         [sys.executable, "-P", "-m", "workbench.notebook.witness", str(source.resolve())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(environment),
     )  # fmt: skip
