@@ -159,6 +159,10 @@ def _prepare(
     first = max(int(np.searchsorted(close_t, forecasts.at_t[0])) - WARM_UP_BARS, 0)
     end = len(close_t) if last_t is None else int(np.searchsorted(close_t, last_t, side="right"))
     bars, close_t = bars[first:end], close_t[first:end]
+    used = forecasts.at_t <= close_t[-1]
+    if not used.all():
+        kept = [digest for digest, use in zip(forecasts.feature_digests, used, strict=True) if use]
+        forecasts = Forecasts(forecasts.symbols, forecasts.at_t[used], forecasts.rows[used], kept)
     genesis = Genesis(
         account_id=1,
         mode_id=codes.MODE_BACKTEST,
