@@ -90,7 +90,7 @@ def forecast(raw_global: Floats, raw_coin: Floats, calibration: Calibration) -> 
     """
     if np.isnan(raw_global).any():
         raise InvariantError(
-            f"{int(np.isnan(raw_global).sum())} global scores that are not numbers",
+            f"{int(np.count_nonzero(np.isnan(raw_global)))} global scores that are not numbers",
             expected="a score for every row: trees give one even where features are missing",
             action="forecast only rows that were scored",
         )
