@@ -31,7 +31,7 @@ from workbench.study.stages import ML, TREND, StudyData, StudyFeatures, describe
 from workbench.training.evaluate import ALL_FOLDS, BASELINES, PRODUCT, Evaluation
 from workbench.training.explain import ShapRow
 from workbench.training.metrics import Scores
-from workbench.training.tracking import FoldMetric, Tracking, TrackedStudy, finish
+from workbench.training.tracking import FoldMetric, TrackedStudy, Tracking, finish
 from workbench.training.walk_forward import Trained
 
 STUDIES_NAME: Final = "studies"
@@ -225,10 +225,10 @@ def _result(parts: StudyParts, bundles: dict[str, BundleDescription], digests: d
 ASSUMPTIONS: Final = (
     "A decision is made at a bar's close and fills at the next bar's open at the earliest; labels start there too.",
     "The assets were chosen with today's knowledge of which ones survived: every long-only result here is flattered by that.",
-    "Baselines expose the same share of portfolio value as the risk profile allows, and pay the same costs; equal weight trades "
-    "once in thirty days.",
-    "Calibration and expected returns are learnt on out-of-fold predictions only; expected returns are drawn to zero where few "
-    "independent spells support them.",
+    "Baselines expose the share of portfolio value that the risk profile allows and pay the same costs.",
+    "Equal weight is brought back to equal parts every thirty days.",
+    "Calibration and expected returns are learnt on out-of-fold predictions only.",
+    "Expected returns are drawn to zero where few independent spells of time support them.",
 )
 
 
@@ -288,10 +288,14 @@ def _tracked(parts: StudyParts, result: StudyResult, folder: Path) -> TrackedStu
         if not math.isnan(getattr(row.scores, score))
     ]
     for name, run in result.runs.items():
-        for figure in ("net_return_ppm", "max_drawdown_ppm", "orders", "fills", "trades", "turnover_e8", "fees_e8"):
-            metrics.append(FoldMetric(name=f"run_{name}.{figure}", value=float(getattr(run, figure)), fold_n=ALL_FOLDS))
-    for name, baseline in result.baselines.items():
-        metrics.append(FoldMetric(name=f"{name}.net_return_ppm", value=float(baseline.net_return_ppm), fold_n=ALL_FOLDS))
+        metrics += [
+            FoldMetric(name=f"run_{name}.{figure}", value=float(getattr(run, figure)), fold_n=ALL_FOLDS)
+            for figure in ("net_return_ppm", "max_drawdown_ppm", "orders", "fills", "trades", "turnover_e8", "fees_e8")
+        ]
+    metrics += [
+        FoldMetric(name=f"{name}.net_return_ppm", value=float(baseline.net_return_ppm), fold_n=ALL_FOLDS)
+        for name, baseline in result.baselines.items()
+    ]
     tags = {
         "ballast.study_id": result.study_id,
         "ballast.study_digest": result.digest,
