@@ -56,9 +56,10 @@ def connect(run_dir: Path, home: Path, report: Report = silent) -> duckdb.DuckDB
     for name in TABLES:
         path = _quote(str(_file(run_dir, name)))
         connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")  # noqa: S608  see view_sql
+    symbols: dict[int, str] = dict(connection.execute("SELECT instrument_id, symbol FROM instrument").fetchall())
     for name in TABLES:
         if name != "instrument":
-            connection.execute(view_sql(name))
+            connection.execute(view_sql(name, symbols))
     return connection
 
 
@@ -77,23 +78,21 @@ def ibis_backend(run_dir: Path, home: Path, report: Report = silent) -> Backend:
     return ibis.duckdb.from_connection(connect(run_dir, home, report))
 
 
-def view_sql(name: str) -> str:
-    """Return the statement that makes `v_<name>`."""
+def view_sql(name: str, symbols: Mapping[int, str]) -> str:
+    """Return the statement that makes `v_<name>`; a view keeps the order of its table's rows."""
     coded = _COMMON | (_BLOCK if name == "block" else dict(BY_NAME[name].names) if name in BY_NAME else {})
-    columns = ", ".join(_expression(field, coded) for field in table_schema(name))
-    joined = " LEFT JOIN instrument i USING (instrument_id)" if "instrument_id" in table_schema(name).names else ""
-    return f"CREATE VIEW v_{name} AS SELECT {columns} FROM {name} t{joined}"  # noqa: S608  our own names only
+    columns = ", ".join(_expression(field, coded, symbols) for field in table_schema(name))
+    return f"CREATE VIEW v_{name} AS SELECT {columns} FROM {name} t"  # noqa: S608  our own names only
 
 
-def _expression(field: pa.Field, coded: Mapping[str, Mapping[int, str]]) -> str:
+def _expression(field: pa.Field, coded: Mapping[str, Mapping[int, str]], symbols: Mapping[int, str]) -> str:
     name = field.name
     if pa.types.is_fixed_size_binary(field.type):
         return f"lower(hex(t.{name})) AS {name}"
     if name == "instrument_id":
-        return "i.symbol AS symbol"
+        return f"{_named(name, symbols)} END AS symbol" if symbols else "CAST(NULL AS VARCHAR) AS symbol"
     if name in coded:
-        names = " ".join(f"WHEN {code} THEN {_quote(text)}" for code, text in coded[name].items())
-        return f"CASE t.{name} {names} ELSE CAST(t.{name} AS VARCHAR) END AS {name.removesuffix('_id')}"
+        return f"{_named(name, coded[name])} ELSE CAST(t.{name} AS VARCHAR) END AS {name.removesuffix('_id')}"
     if name.endswith("_t"):
         return f"make_timestamp(nullif(t.{name}, 0) * 1000000) AS {name.removesuffix('_t')}_utc"
     if name.endswith("_v"):
@@ -104,6 +103,10 @@ def _expression(field: pa.Field, coded: Mapping[str, Mapping[int, str]]) -> str:
             plain = name.removesuffix(ending)
             return f"CAST({_decimal(name, digits)} AS DECIMAL(38,{digits})) AS {RENAMED.get(plain, plain)}"
     return f"t.{name} AS {name}"
+
+
+def _named(name: str, names: Mapping[int, str]) -> str:
+    return f"CASE t.{name} " + " ".join(f"WHEN {code} THEN {_quote(text)}" for code, text in names.items())
 
 
 def _decimal(name: str, digits: int) -> str:

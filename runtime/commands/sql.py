@@ -95,9 +95,12 @@ def _json_value(value: object) -> object:
 
 def _text(value: object) -> str:
     from datetime import datetime
+    from decimal import Decimal
 
     if value is None:
         return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
     if isinstance(value, datetime):
