@@ -32,6 +32,13 @@ ROOT_168: Final = math.sqrt(168.0)
 ROOT_720: Final = math.sqrt(720.0)
 
 
+RANKED_BASE: Final = (k.B_MOM_24, k.B_MOM_72, k.B_MOM_720, k.B_VOL_168, k.B_AMIHUD_168, k.B_DIST_HIGH_168)
+RANKED_FEATURE: Final = (
+    F_RANK_MOM_24, F_RANK_MOM_72, F_RANK_MOM_720, F_RANK_VOL_168, F_RANK_AMIHUD_168, F_RANK_DIST_HIGH_168,
+)  # fmt: skip
+"""Base figures that are ranked as they are, and the columns that get the ranks."""
+
+
 @core
 def take_sorted(base: Floats, n: int, column: int, kept: Floats) -> int:
     """Copy the present values of one figure across assets into `kept`, ascending; return how many there are."""
@@ -98,14 +105,6 @@ def write_ranks(values: Floats, out: Floats, n: int, column: int) -> None:
             elif values[other] == value:
                 halves += 1
         out[n, s, column] = halves / (2 * (count - 1))
-
-
-@core
-def write_base_ranks(base: Floats, n: int, base_column: int, values: Floats, out: Floats, column: int) -> None:
-    """Rank one base figure across assets."""
-    for s in range(base.shape[0]):
-        values[s] = base[s, n, base_column]
-    write_ranks(values, out, n, column)
 
 
 @core
@@ -176,12 +175,10 @@ def cross_rows(base: Floats, present: Floats, reference: int, weekday: Ints, out
             f[F_DISPERSION_24] = deviation
             f[F_MARKET_MOM_24] = mean
             f[F_WEEKDAY] = float(weekday[n])
-        write_base_ranks(base, n, k.B_MOM_24, values, out, F_RANK_MOM_24)
-        write_base_ranks(base, n, k.B_MOM_72, values, out, F_RANK_MOM_72)
-        write_base_ranks(base, n, k.B_MOM_720, values, out, F_RANK_MOM_720)
-        write_base_ranks(base, n, k.B_VOL_168, values, out, F_RANK_VOL_168)
-        write_base_ranks(base, n, k.B_AMIHUD_168, values, out, F_RANK_AMIHUD_168)
-        write_base_ranks(base, n, k.B_DIST_HIGH_168, values, out, F_RANK_DIST_HIGH_168)
+        for r in range(len(RANKED_BASE)):
+            for s in range(assets):
+                values[s] = base[s, n, RANKED_BASE[r]]
+            write_ranks(values, out, n, RANKED_FEATURE[r])
         for s in range(assets):
             values[s] = out[n, s, F_RESID_MOM_168]
         write_ranks(values, out, n, F_RANK_RESID_168)
