@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,10 +38,17 @@ def _set_cache_dir() -> None:
     if "NUMBA_CACHE_DIR" in os.environ:
         return
     base = os.environ.get("BALLAST_CACHE_DIR") or str(Path.home() / ".cache" / "ballast")
-    switches = repr((
-        compiled_source_digest(), version("numba"), version("llvmlite"), version("numpy"), BOUNDSCHECK,
-        os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES"),
-    ))
+    switches = repr(
+        (
+            compiled_source_digest(),
+            version("numba"),
+            version("llvmlite"),
+            version("numpy"),
+            BOUNDSCHECK,
+            os.environ.get("NUMBA_CPU_NAME"),
+            os.environ.get("NUMBA_CPU_FEATURES"),
+        )
+    )
     key = hashlib.sha256(switches.encode()).hexdigest()[:16]
     os.environ["NUMBA_CACHE_DIR"] = str(Path(base) / f"numba-{key}")
 
@@ -55,3 +62,10 @@ def core(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a pure function (nopython, cached, no fastmath); the undecorated function is its specification."""
     compiled = numba.njit(cache=True, boundscheck=BOUNDSCHECK, error_model="python", fastmath=False)(function)
     return cast("Callable[P, R]", compiled)
+
+
+def replaced_when_compiled(specification: Callable[..., R]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated factory as the compiled counterpart of a plain Python specification."""
+    from numba.extending import overload
+
+    return cast("Callable[[Callable[..., Any]], Callable[..., Any]]", overload(specification))

@@ -74,9 +74,15 @@ class RiskProfile(BaseModel):
     derisk_max_n: int = Field(default=2, ge=0, le=20, description="reductions per campaign")
 
     base_ppm: Ppm = Field(default=20_000, description="entry size as a share of portfolio value")
-    entry_min_ppm: Ppm = Field(default=250_000, description="share of the wished size that caps must leave for an entry to be made")
-    vol_target_ppb: int = Field(default=12_000_000, ge=1, le=10**9, description="hourly range at which the size is the base size")
-    vol_decay_ppm: int = Field(default=20_000, ge=1, le=1_000_000, description="weight of the newest bar in the volatility mean")
+    entry_min_ppm: Ppm = Field(
+        default=250_000, description="share of the wished size that caps must leave for an entry to be made"
+    )
+    vol_target_ppb: int = Field(
+        default=12_000_000, ge=1, le=10**9, description="hourly range at which the size is the base size"
+    )
+    vol_decay_ppm: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="weight of the newest bar in the volatility mean"
+    )
     size_low_ppm: int = Field(default=500_000, ge=0, le=1_000_000, description="smallest volatility scaling")
     size_high_ppm: int = Field(default=1_500_000, ge=1_000_000, le=3_000_000, description="largest volatility scaling")
 

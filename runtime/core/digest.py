@@ -125,4 +125,3 @@ class RowHasher:
 
 
 _PARENT_TABLES: Final = {table for record in RECORD_TYPES for table, _ in record.parents if table in BY_NAME}
-

@@ -93,7 +93,7 @@ def _divide_128(high: Any, low: Any, divisor: Any) -> Any:
 
 
 @core
-def _mul_div_words(a: int, b: int, c: int, rounding: int) -> int:
+def _mul_div_words(a: Any, b: Any, c: Any, rounding: Any) -> Any:
     if c <= 0:
         raise ZeroDivisionError("mul_div: the divisor must be positive")
     negative = (a < 0) != (b < 0)

@@ -65,8 +65,7 @@ def mark(policy: Any, state: Any) -> int:
     for quote in range(QUOTES):
         total = add(total, to_base(state, quote, state["cash"][quote]["cash_e8"]))
     desk["pv_e8"] = total
-    if total > desk["peak_e8"]:
-        desk["peak_e8"] = total
+    desk["peak_e8"] = max(desk["peak_e8"], total)
     drawdown = 0
     if desk["peak_e8"] > 0:
         drawdown = mul_floor(desk["peak_e8"] - total, PPM, desk["peak_e8"])

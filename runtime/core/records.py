@@ -89,7 +89,8 @@ ORDER_FILL: Final = RecordType(
     {"quote_id": c.QUOTE_NAMES, "side_id": c.SIDE_NAMES, "liquidity_id": c.LIQUIDITY_NAMES},
 )  # fmt: skip
 POSITION_LOT: Final = RecordType(
-    "position_lot", 5,
+    "position_lot",
+    5,
     layout(f"lot_row_id {PREFIX} lot_id fill_id instrument_id kind_id qty_e8 cost_e8 left_e8 left_cost_e8"),
     (("order_fill", "fill_id"),),
     {"kind_id": c.LOT_EVENT_NAMES},
@@ -137,7 +138,9 @@ FILL uses instrument, qty, price, reference; DEPOSIT quote and amount; RATE quot
 switch (1 kill, 2 halt, 3 release of HALT20) and value_n as its new setting; BARS value_n as the bar's opening time; FILL
 value_n as the order it belongs to."""
 BAR: Final = layout("open_e8 high_e8 low_e8 close_e8 volume_e4 present_n")
-FORECAST: Final = layout("prob_near_ppm prob_main_ppm prob_far_ppm ret_near_ppm ret_main_ppm ret_far_ppm uncertainty_ppm valid_n")
+FORECAST: Final = layout(
+    "prob_near_ppm prob_main_ppm prob_far_ppm ret_near_ppm ret_main_ppm ret_far_ppm uncertainty_ppm valid_n"
+)
 """One asset's calibrated model output for the bundle's three horizons (near, main, far; 4, 24, 72 h by default):
 probability that the return is positive, expected gross return, uncertainty of the main probability. valid_n 0: none."""
 

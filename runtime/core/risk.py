@@ -65,9 +65,7 @@ def positions_taken(state: Any) -> int:
     """Return open positions plus instruments with a first buy in flight."""
     taken = 0
     for s in range(INSTRUMENTS):
-        if state["positions"][s]["qty_e8"] > 0:
-            taken += 1
-        elif state["orders"][s]["order_id"] != 0:
+        if state["positions"][s]["qty_e8"] > 0 or state["orders"][s]["order_id"] != 0:
             taken += 1
     return taken
 

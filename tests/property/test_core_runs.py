@@ -36,7 +36,9 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
     sizes = sorted(draw(st.lists(ppm, min_size=3, max_size=3)), reverse=True)
     downs = sorted(draw(st.sets(st.integers(1, 500_000), min_size=3, max_size=3)))
     tiers = [DrawdownTier(drawdown_ppm=0, size_ppm=1_000_000, allow_entry=True)]
-    tiers += [DrawdownTier(drawdown_ppm=d, size_ppm=z, allow_entry=draw(st.booleans())) for d, z in zip(downs, sizes, strict=True)]
+    tiers += [
+        DrawdownTier(drawdown_ppm=d, size_ppm=z, allow_entry=draw(st.booleans())) for d, z in zip(downs, sizes, strict=True)
+    ]
     caps = QuoteCap(cap_ppm=draw(ppm), cap_e8=draw(st.sampled_from([0, 10**11, 10**13])))
     positive, negative = draw(st.integers(0, 8_000)), -draw(st.integers(0, 8_000))
     return RiskProfile(

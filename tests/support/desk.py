@@ -68,7 +68,9 @@ class Desk:
         """Fill an open order, entirely by default, one second from now."""
         self.now_t += 1
         left = int(self.state["orders"][s]["left_e8"])
-        self.event(c.EV_FILL, instrument_id=s, qty_e8=left if qty_e8 is None else qty_e8, price_e8=price_e8, reference_e8=100 * E8)
+        self.event(
+            c.EV_FILL, instrument_id=s, qty_e8=left if qty_e8 is None else qty_e8, price_e8=price_e8, reference_e8=100 * E8
+        )
         self.now_t += 3_599 - 3_600  # back on the hour's grid
 
     def rows(self, table: str) -> list[dict[str, int]]:

@@ -49,7 +49,13 @@ def run(home: Path, **fields: object) -> RunSummary:
 def test_a_run_is_complete_and_repeatable(home: Path) -> None:
     first = run(home)
     folder = home / "runs" / first.run_id
-    assert sorted(p.name for p in folder.iterdir()) == ["genesis.json", "head.json", "journal.sqlite", "projections", "run.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "genesis.json",
+        "head.json",
+        "journal.sqlite",
+        "projections",
+        "run.json",
+    ]
     assert first.fills > 0
     assert first.trades > 0
     again = run(home)

@@ -81,7 +81,11 @@ def test_kill_cancels_resting_entries_and_still_lets_a_position_out() -> None:
 
 
 def test_drawdown_tiers_shrink_entries_and_the_last_one_needs_a_release() -> None:
-    desk = Desk(RiskProfile(base_ppm=1_000_000, total_cap_ppm=1_000_000, quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3, size_high_ppm=1_000_000))
+    desk = Desk(
+        RiskProfile(
+            base_ppm=1_000_000, total_cap_ppm=1_000_000, quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3, size_high_ppm=1_000_000
+        )
+    )
     desk.enter(0)
     desk.hour(price=88)
     assert int(desk.state["desk"]["tier_id"]) == c.TIER_DD10

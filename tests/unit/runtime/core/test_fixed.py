@@ -19,7 +19,9 @@ from runtime.core import fixed
 
 HIGH, LOW = 2**63 - 1, -(2**63)
 FUNCTIONS = {fixed.mul_floor: floor, fixed.mul_ceil: ceil, fixed.mul_trunc: trunc, fixed.mul_even: round}
-EDGES = st.sampled_from([0, 1, -1, 2, -2, HIGH, LOW, HIGH - 1, LOW + 1, 2**62, -(2**62), 2**32, 2**32 - 1, -(2**32), 10**8, 10**6])
+EDGES = st.sampled_from(
+    [0, 1, -1, 2, -2, HIGH, LOW, HIGH - 1, LOW + 1, 2**62, -(2**62), 2**32, 2**32 - 1, -(2**32), 10**8, 10**6]
+)
 WORDS = st.one_of(EDGES, st.integers(LOW, HIGH), st.integers(-(10**12), 10**12))
 
 

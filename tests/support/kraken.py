@@ -1,0 +1,108 @@
+"""A small loopback Kraken: the public REST endpoints the data provider uses, in the venue's own form."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+Trade = tuple[str, str, float, int]
+"""Price and volume as Kraken's strings, time in seconds, trade id."""
+
+NAMES = {"XBTUSD": "XXBTZUSD", "ETHUSD": "XETHZUSD", "POLUSD": "POLUSD"}
+PAGE = 1_000
+
+
+@dataclass
+class LoopbackKraken:
+    """What the server knows; `now_t` decides which candle is still forming."""
+
+    trades: dict[str, list[Trade]]
+    now_t: int
+    page: int = PAGE
+    candles_max: int = 720
+    fail_next: list[int] = field(default_factory=list)
+    """HTTP status of the next answers; 0 stands for Kraken's own rate-limit error in a 200 answer."""
+    paths: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, path: str) -> tuple[int, object]:
+        """Return status and body."""
+        self.paths.append(path)
+        if self.fail_next:
+            status = self.fail_next.pop(0)
+            return (200, {"error": ["EAPI:Rate limit exceeded"]}) if status == 0 else (status, {"error": ["EService:Busy"]})
+        parts = urlsplit(path)
+        query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        endpoint = parts.path.rsplit("/", 1)[1]
+        if endpoint == "AssetPairs":
+            return 200, {"error": [], "result": {NAMES[a]: {"altname": a} for a in self.trades}}
+        if query["pair"] not in self.trades:
+            return 200, {"error": ["EQuery:Unknown asset pair"]}
+        rows = self._candles(query) if endpoint == "OHLC" else self._trades(query)
+        return 200, {"error": [], "result": rows}
+
+    def _candles(self, query: dict[str, str]) -> dict[str, object]:
+        step = 60 * int(query["interval"])
+        bars: dict[int, list[Trade]] = {}
+        for trade in self.trades[query["pair"]]:
+            if trade[2] < self.now_t:
+                bars.setdefault(int(trade[2]) // step * step, []).append(trade)
+        rows = []
+        for t, inside in sorted(bars.items()):
+            prices = [p for p, *_ in inside]
+            volume = f"{sum(float(v) for _, v, *_ in inside):.8f}"
+            high, low = max(prices, key=float), min(prices, key=float)
+            rows.append([t, prices[0], high, low, prices[-1], prices[0], volume, len(inside)])
+        rows = rows[-self.candles_max :]
+        committed = [r[0] for r in rows if int(str(r[0])) + step <= self.now_t]
+        return {NAMES[query["pair"]]: rows, "last": committed[-1] if committed else 0}
+
+    def _trades(self, query: dict[str, str]) -> dict[str, object]:
+        since = int(query["since"])
+        after = [t for t in self.trades[query["pair"]] if int(t[2] * 10**9) > since and t[2] < self.now_t][: self.page]
+        rows = [[p, v, when, "b", "m", "", i] for p, v, when, i in after]
+        return {NAMES[query["pair"]]: rows, "last": str(int(after[-1][2] * 10**9) if after else since)}
+
+
+@contextmanager
+def serve(kraken: LoopbackKraken) -> Iterator[LoopbackKraken]:
+    """Serve it on a free loopback port; `kraken.url` is its base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = kraken.answer(self.path)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    kraken.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield kraken
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def some_trades(hours: int, *, start_t: int, per_hour: int = 3, quiet: frozenset[int] = frozenset()) -> list[Trade]:
+    """Return trades in the first minutes of every hour but the quiet ones; ids count from 1."""
+    found: list[Trade] = []
+    for h in range(hours):
+        for k in range(0 if h in quiet else per_hour):
+            price = 100 + (h * 3 + k * 5) % 17
+            found.append((f"{price}.10000", f"0.{k + 1}0000000", start_t + 3_600 * h + 7.25 * (k + 1), len(found) + 1))
+    return found
