@@ -73,7 +73,8 @@ DEFAULT_TREND: Final = TrendSpec()
 def trend_forecasts(panel: BarPanel, rows: Ints, spec: TrendSpec = DEFAULT_TREND) -> npt.NDArray[np.void]:
     """Return the rule's forecast of every asset at the given rows.
 
-    A look says yes when the asset's and the reference's momentum are above zero. The expected return is the mean over the looks of
+    A look says yes when the asset's and the reference's momentum are above zero; a momentum of the reference that is not
+    known (a hole in its data) counts as zero, so an unknown gate is a closed one. The expected return is the mean over the looks of
     the asset's momentum where it says yes and of the lower of the two momenta where it says no, times the carry; the
     probability rises with the votes; the uncertainty is how far the looks disagree.
 
@@ -103,7 +104,6 @@ def trend_forecasts(panel: BarPanel, rows: Ints, spec: TrendSpec = DEFAULT_TREND
     for look in range(spec.looks_n):
         momentum, known = _momentum(close, bars_before, midnight - look * day_n, spec)
         gate = momentum[:, reference : reference + 1]
-        known &= known[:, reference : reference + 1]
         vote = known & (momentum > 0.0) & (gate > 0.0)
         lower = np.where(gate < momentum, gate, momentum)
         total = total + np.where(known, np.where(vote, momentum, lower), 0.0)

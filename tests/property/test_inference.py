@@ -59,7 +59,7 @@ def test_ranks_are_means_of_tied_places(panel: BarPanel) -> None:
     with np.errstate(all="raise"):
         ranks = compute(panel, np.array([29]), spec)[0, :, 0]
     here = panel.close[5:30]
-    whole = ~np.isnan(here).any(axis=0)
+    whole = np.asarray(~np.isnan(here).any(axis=0))
     momentum = np.full(5, np.nan)
     momentum[whole] = here[-1, whole] / here[0, whole] - 1.0
     present = sorted(momentum[whole])
@@ -148,7 +148,9 @@ def forests(draw: st.DrawFn) -> tuple[str, list[list[dict[str, float]]]]:
     trees, blocks = [], []
     for number in range(draw(st.integers(1, 4))):
         leaves = draw(st.integers(1, 6))
-        left, right, slots = [], [], [(None, 0)]
+        left: list[int] = []
+        right: list[int] = []
+        slots: list[tuple[int | None, int]] = [(None, 0)]
         for node in range(leaves - 1):
             parent, side = slots.pop(draw(st.integers(0, len(slots) - 1)))
             if parent is not None:

@@ -51,7 +51,7 @@ def test_forms_the_core_could_misread_are_refused() -> None:
         {"rows": stray},
     ):
         with pytest.raises(InvariantError):
-            replace(base, **change)  # type: ignore[arg-type]
+            replace(base, **change)
 
 
 def test_a_description_lists_its_models_and_survives_json() -> None:

@@ -136,8 +136,10 @@ def test_a_missing_bar_is_missing_in_short_windows_only() -> None:
     for values in (panel.open, panel.high, panel.low, panel.close, panel.volume):
         values[990, 1] = np.nan
     found = compute(panel, np.array([999]))[0]
-    short = ("mom_12", "mom_24", "vol_24", "efficiency_72", "volume_ratio_24_168", "rank_mom_24", "rank_mom_72")
-    short += ("vol_ratio_24_168", "resid_mom_24")
+    short = {
+        "mom_12", "mom_24", "vol_24", "efficiency_72", "volume_ratio_24_168", "vol_ratio_24_168", "resid_mom_24", "rank_mom_24",
+        "rank_mom_72",
+    }  # fmt: skip
     for feature in CATALOGUE:
         f = column(feature.name)
         assert np.isnan(found[1, f]) == (feature.name in short), feature.name

@@ -48,7 +48,7 @@ def violations(source: str) -> list[str]:
                 found.append(f"{line}: .{node.attr}")
         elif isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords if k.arg}
             if isinstance(node.func, ast.Name) and name in {"sum", "pow", "open"}:
                 found.append(f"{line}: {name}()")
             if name == "cumsum" and keywords.get("dtype") != "np.int64":

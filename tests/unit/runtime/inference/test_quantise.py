@@ -27,7 +27,7 @@ def test_prices_and_volumes_round_as_stated() -> None:
 
 def test_published_decimals_are_met_exactly() -> None:
     for text in ("0.00000834", "68999.99", "0.07", "123456.78901234", "0.29", "999999.99999999"):
-        bars, _ = bars_to_core(one_bar(*[float(text)] * 4, 1.0), ("BTC",))
+        bars, _ = bars_to_core(one_bar(float(text), float(text), float(text), float(text), 1.0), ("BTC",))
         whole, _, decimals = text.partition(".")
         assert bars["close_e8"][0, 0] == int(whole + decimals.ljust(8, "0"))
 

@@ -123,8 +123,8 @@ def refused_text(params: dict[str, object], **dataset: object) -> str:
     x, y = table(3_000, 6, seed=2)
     if params.get("objective") == "multiclass":
         y = np.nan_to_num(x[:, 0]) % 3
-    data = lgb.Dataset(x, y, categorical_feature=dataset.get("categorical_feature", "auto"), params=params)  # type: ignore[arg-type]
-    return lgb.train(params, data, 8).model_to_string()
+    data = lgb.Dataset(x, y, categorical_feature=dataset.get("categorical_feature", "auto"), params=params)
+    return str(lgb.train(params, data, 8).model_to_string())
 
 
 def test_what_is_not_evaluated_is_refused_by_name() -> None:

@@ -45,7 +45,7 @@ def naive(panel: BarPanel, i: int, s: int) -> tuple[int, int, float] | None:
 
     midnight = max(j for j in range(i - 24, i + 1) if (panel.open_t[j] + 3_600) % 86_400 == 0)
     looks = [(momentum(midnight - 24 * k, s), momentum(midnight - 24 * k, 0)) for k in range(7)]
-    known = [(own, btc) for own, btc in looks if not math.isnan(own + btc)]
+    known = [(own, 0.0 if math.isnan(btc) else btc) for own, btc in looks if not math.isnan(own)]
     if len(known) < 5:
         return None
     values = [own if own > 0 and btc > 0 else min(own, btc) for own, btc in known]
@@ -82,6 +82,17 @@ def test_steady_growth_is_a_full_consensus_and_a_falling_btc_closes_the_gate() -
     assert gated["prob_main_ppm"].tolist() == [360_000] * 3
     assert (gated["ret_far_ppm"] < 0).all()
     assert not up["uncertainty_ppm"].any()
+
+
+def test_an_unknown_gate_is_a_closed_one() -> None:
+    panel = rising([1.0003, 1.0005, 0.9995])
+    for values in (panel.open, panel.high, panel.low, panel.close, panel.volume):
+        values[200:, 0] = np.nan
+    found = trend_forecasts(panel, np.array([990]))[0]
+    assert found["valid_n"][:3].tolist() == [0, 1, 1]
+    assert found["prob_main_ppm"][1] == 360_000
+    assert found["ret_far_ppm"][1] == 0
+    assert found["ret_far_ppm"][2] < 0
 
 
 def test_forecasts_need_their_window_and_no_more(panel: BarPanel) -> None:
