@@ -49,6 +49,11 @@ class Result(_Shown):
     mime = RESULT_MIME
     title = "result"
 
+    @classmethod
+    def from_json(cls, content: bytes) -> Result:
+        """Return the result whose content is a JSON object."""
+        return cls(json.loads(content))
+
 
 class ShownSpec(_Shown):
     """The validated spec of a governed notebook: its digest is the effective-parameter digest of the receipt."""

@@ -50,12 +50,13 @@ def own_kernel_manager(scratch: Path) -> AsyncKernelManager:
 
     It talks over sockets in `scratch`, a folder that only this user can enter, and not over TCP ports.
     """
-    from jupyter_client.manager import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
 
     class OwnInterpreter(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:  # noqa: ARG002  there is only one
-            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--ignore-cwd", "--log-level=50"]
+            # not ipykernel_launcher: it removes the first folder of the path, which may be ROOT
+            argv = [sys.executable, "-m", "ipykernel", "-f", "{connection_file}", "--ignore-cwd", "--log-level=50"]
             return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
     return AsyncKernelManager(
