@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import Final, Protocol, TypeVar
 
 from runtime.errors import EnvironmentFailure, UsageError
@@ -69,12 +71,9 @@ class ProcessExecutor:
         Raises:
             EnvironmentFailure: a worker died (killed, or out of memory).
         """
-        # macOS frameworks do not survive any fork after use; a spawned worker costs its imports instead.
-        method = "spawn" if sys.platform == "darwin" else "forkserver"
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(list(PRELOADED))
-        pool = ProcessPoolExecutor(min(self.workers_n, max(len(tasks), 1)), mp_context=context, initializer=_start_worker)
+        pool = ProcessPoolExecutor(
+            min(self.workers_n, max(len(tasks), 1)), mp_context=_context(warm=False), initializer=_start_worker
+        )
         finished = False
         try:
             pending: deque[Future[Result]] = deque(pool.submit(function, task) for task in tasks)
@@ -89,6 +88,17 @@ class ProcessExecutor:
             ) from e
         finally:
             _stop(pool, kill=not finished)
+
+
+def _context(*, warm: bool) -> BaseContext:
+    # macOS frameworks do not survive any fork after use; a spawned worker costs its imports instead.
+    if sys.platform == "darwin":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    if warm:
+        forkserver.ensure_running()
+    return context
 
 
 def _start_worker() -> None:
@@ -109,12 +119,17 @@ def _stop(pool: ProcessPoolExecutor, *, kill: bool) -> None:
 def executor_for(workers_n: int) -> Executor:
     """Return the executor for a number of workers; one worker runs in this process.
 
+    For more, the server that workers start from begins its imports now, beside whatever the caller does next.
+
     Raises:
         UsageError: the number is out of bounds.
     """
     if not 1 <= workers_n <= MAX_WORKERS:
         raise UsageError(f"{workers_n} workers", expected=f"1 to {MAX_WORKERS}", action="set --workers or BALLAST_WORKERS")
-    return InProcessExecutor() if workers_n == 1 else ProcessExecutor(workers_n)
+    if workers_n == 1:
+        return InProcessExecutor()
+    _context(warm=True)
+    return ProcessExecutor(workers_n)
 
 
 def executor_from_environment() -> Executor:
