@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from runtime.cli import app
 from runtime.core import records
+from runtime.inference import feature_spec
+from runtime.policy import DrawdownTier, PairRules, QuoteCap, RiskProfile
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
@@ -129,7 +131,12 @@ def _without_code(text: str) -> str:
 
 def generated() -> dict[str, str]:
     """Return the pages that are made from the code: path in the repository -> content."""
-    return {"docs/reference/cli.md": command_page(), "docs/reference/records.md": records_page()}
+    return {
+        "docs/reference/cli.md": command_page(),
+        "docs/reference/features.md": features_page(),
+        "docs/reference/policy.md": policy_page(),
+        "docs/reference/records.md": records_page(),
+    }
 
 
 def stale_pages(root: Path = ROOT) -> Iterator[str]:
@@ -194,8 +201,51 @@ def records_page() -> str:
     return "\n".join(lines)
 
 
+def features_page() -> str:
+    """Return the reference of the features, made from runtime/inference/feature_spec.py."""
+    spec = feature_spec.DEFAULT_SPEC
+    rules = (feature_spec.__doc__ or "").partition("\n\n")[2]
+    lines = [MADE_BY, "# Features\n", rules.strip(), ""]
+    lines += [f"`feature_set_hash` of all {len(spec.features)} in this order, version {spec.version}: `{spec.digest}`.\n"]
+    lines += ["| feature | bars | definition |", "| --- | --- | --- |"]
+    lines += [f"| `{f.name}` | {f.window_n} | {f.definition.replace('|', chr(92) + '|')} |" for f in spec.features]
+    lines += ["", "Momentum n is close / close n bars ago - 1; the reference is BTC; hourly bars; ranks run from 0 to 1.", ""]
+    return "\n".join(lines)
+
+
 def _values(names: dict[int, str]) -> str:
     return ", ".join(f"{code} {name}" for code, name in names.items())
+
+
+def policy_page() -> str:
+    """Return the reference of the risk profile, made from runtime/policy.py."""
+    lines = [
+        MADE_BY,
+        "# Policy\n",
+        "Every number of the core comes from a governed profile: validated, versioned, content-hashed. The bounds",
+    ]
+    lines += [
+        "are part of its schema. Values below are the conservative profile's. Pair rules stand beside it, per instrument.\n"
+    ]
+    for model in (RiskProfile, DrawdownTier, QuoteCap, PairRules):
+        lines += [
+            f"## {model.__name__}\n",
+            f"{model.__doc__}\n",
+            "| field | default | bounds | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        for name, schema in model.model_json_schema()["properties"].items():
+            low, high = (schema.get(key, "") for key in ("minimum", "maximum"))
+            bounds = f"{low} to {high}" if low != "" and high != "" else f"{low} or more" if low != "" else ""
+            default = schema.get("default", "")
+            shown = f"`{default}`" if isinstance(default, int | str) and default != "" else "see below" if default else ""
+            lines += [f"| `{name}` | {shown} | {bounds} | {schema.get('description', '')} |"]
+        lines += [""]
+    tiers = ", ".join(f"{t.drawdown_ppm} ppm: size {t.size_ppm} ppm" for t in RiskProfile().tiers)
+    caps = ", ".join(f"{q.cap_ppm} ppm" for q in RiskProfile().quote_caps)
+    lines += ["## Lists of the conservative profile\n", f"- `tiers`: {tiers} (NORMAL, DD10, DD15, HALT20)"]
+    lines += [f"- `quote_caps`: {caps} (USD, CAD, USDC)", ""]
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -39,8 +39,8 @@ class Feature:
 
 
 CATALOGUE: Final = (
-    Feature("mom_12", 170, "momentum 12 / (volatility 168 * sqrt 12)"),
-    Feature("mom_24", 170, "momentum 24 / (volatility 168 * sqrt 24)"),
+    Feature("mom_12", 169, "momentum 12 / (volatility 168 * sqrt 12)"),
+    Feature("mom_24", 169, "momentum 24 / (volatility 168 * sqrt 24)"),
     Feature("mom_720", 721, "momentum 720 / (volatility 720 * sqrt 720)"),
     Feature("vol_24", 25, "sqrt(mean of squared hourly returns, 24)"),
     Feature("vol_168", 169, "sqrt(mean of squared hourly returns, 168)"),
@@ -64,7 +64,7 @@ CATALOGUE: Final = (
     Feature("corr_720", 721, "correlation with the reference's hourly returns, 720 common returns"),
     Feature("resid_mom_24", 721, "(momentum 24 - beta 720 * reference momentum 24) / (volatility 168 * sqrt 24)"),
     Feature("resid_mom_168", 721, "(momentum 168 - beta 720 * reference momentum 168) / (volatility 720 * sqrt 168)"),
-    Feature("btc_mom_24", 170, "mom_24 of the reference"),
+    Feature("btc_mom_24", 169, "mom_24 of the reference"),
     Feature("btc_mom_720", 721, "mom_720 of the reference"),
     Feature("btc_vol_168", 169, "vol_168 of the reference"),
     Feature("btc_dist_high_720", 720, "dist_high_720 of the reference"),
