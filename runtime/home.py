@@ -47,8 +47,8 @@ def find_run(home: Path, name: str) -> Path:
 
     Args:
         home: the home folder.
-        name: a path, a run id, its unique beginning, `latest`, or the beginning of a bundle's name (`ml`, `trend`),
-            which means its newest run.
+        name: a path, a run id, its unique beginning, `latest`, or a bundle's name (`ml`, `trend`), which means its
+            newest run.
 
     Raises:
         UsageError: nothing, or more than one run, has this name.
@@ -59,12 +59,11 @@ def find_run(home: Path, name: str) -> Path:
     runs = list_runs(home)
     if name == "latest" and runs:
         return runs[0]
-    exact = [run for run in runs if run.name == name]
-    if exact:
-        return exact[0]
+    for matches in ([r for r in runs if r.name == name], [r for r in runs if r.name.rpartition("-")[0] == name]):
+        if matches:
+            return matches[0]
     found = [run for run in runs if run.name.startswith(name)]
-    bundles = {run.name.rpartition("-")[0] for run in found}
-    if len(found) == 1 or (found and len(bundles) == 1 and name in bundles):
+    if len(found) == 1:
         return found[0]
     known = ", ".join(run.name for run in (found or runs)[:8]) or "none"
     raise UsageError(

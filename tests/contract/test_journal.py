@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from runtime.core.digest import Block, genesis_hash
 from runtime.errors import DataError, EnvironmentFailure, InvariantError, VerificationError
 from runtime.ports import Head, Journal
 from tests.support.blocks import GENESIS, make_blocks
+from tests.support.forge import forge, meddle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCKS = make_blocks(12)
@@ -33,12 +34,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "memory"])
-def journal(request: pytest.FixtureRequest, path: Path) -> Journal:
+def journal(request: pytest.FixtureRequest, path: Path) -> Iterator[Journal]:
+    made: Journal
     if request.param == "memory":
-        return MemoryJournal(GENESIS, account_id=1, mode_id=1)
-    made = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
-    request.addfinalizer(made.close)
-    return made
+        made = MemoryJournal(GENESIS, account_id=1, mode_id=1)
+    else:
+        made = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    yield made
+    made.close()
 
 
 # ---- the contract -----------------------------------------------------------------------------------------------
@@ -104,14 +107,6 @@ def written(path: Path, blocks: list[Block] = BLOCKS) -> Path:
     journal.append(blocks)
     journal.close()
     return path
-
-
-def meddle(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path)
-    with connection:
-        for statement in statements:
-            connection.execute(statement)
-    connection.close()
 
 
 def test_it_survives_closing_and_goes_on(path: Path) -> None:
@@ -319,20 +314,6 @@ def test_a_changed_schema(path: Path, statements: list[str], message: str) -> No
     meddle(path, *statements)
     with pytest.raises(VerificationError, match=message):
         SqliteJournal.open(path)
-
-
-def forge(path: Path, *statements: str) -> None:
-    """Change rows as somebody would who owns the file: drop the triggers, change, restore the triggers."""
-    connection = sqlite3.connect(path)
-    with connection:
-        triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
-        for name, _ in triggers:
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            connection.execute(statement)
-        for _, sql in triggers:
-            connection.execute(sql)
-    connection.close()
 
 
 def test_a_journal_cut_off_at_its_end_is_found_by_the_anchor(path: Path) -> None:

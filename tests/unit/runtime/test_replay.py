@@ -1,0 +1,392 @@
+"""Replay: parity on an untouched run; on a touched one, the first difference by name and class."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime import replay as replay_module
+from runtime.adapters.anchor import ANCHOR_NAME
+from runtime.adapters.inputs import load_forecasts
+from runtime.adapters.journal_sqlite import SqliteJournal
+from runtime.chain import compute_block_hash
+from runtime.core.digest import HEADER, SECTION, Block, RowHasher, decode_payload, genesis_hash, run_root
+from runtime.core.records import BY_NAME, RECORD_TYPES
+from runtime.engine import iterate_blocks
+from runtime.errors import DataError, InvariantError, UsageError
+from runtime.genesis import Genesis
+from runtime.replay import FailureClass, ReplayResult, first_difference, replay
+from runtime.verify import forecast_hashes
+from tests.support.blocks import GENESIS, make_blocks
+from tests.support.forge import forge
+
+
+def stored_blocks(run_dir: Path) -> list[Block]:
+    journal = SqliteJournal.open(run_dir / "journal.sqlite")
+    blocks = list(journal.read())
+    journal.close()
+    return blocks
+
+
+def store(run_dir: Path, seq_n: int, column: str, value: bytes | int) -> None:
+    """Change one cell of one block, and the anchor with it when it names that block's hash."""
+    text = f"x'{value.hex()}'" if isinstance(value, bytes) else str(value)
+    forge(run_dir / "journal.sqlite", f"UPDATE block SET {column} = {text} WHERE seq_n = {seq_n}")
+
+
+def rechain(run_dir: Path, home: Path, change: Callable[[Block], Block]) -> None:
+    """Forge a whole journal: change blocks, then make every hash, and the anchor, fit again."""
+    journal_path = run_dir / "journal.sqlite"
+    blocks = stored_blocks(run_dir)
+    genesis = Genesis.model_validate_json((run_dir / "genesis.json").read_bytes())
+    lookup = forecast_hashes(load_forecasts(home, genesis.forecasts_digest))
+    hasher = RowHasher(bytes.fromhex(genesis.policy_digest), lookup)
+    previous = genesis.hash
+    forged = []
+    for original in blocks:
+        block = change(original)
+        hashes = b"".join(
+            h for name, rows in decode_payload(block.payload).items() for h in hasher.hash_rows(BY_NAME[name], rows)
+        )
+        records_digest = hashlib.sha256(hashes).digest()
+        previous = compute_block_hash(previous, block.header, block.inputs_digest, records_digest)
+        forged.append(block._replace(records_digest=records_digest, block_hash=previous))
+    journal_path.unlink()
+    (run_dir / ANCHOR_NAME).unlink()
+    journal = SqliteJournal.create(journal_path, genesis.canonical(), account_id=1, mode_id=1)
+    journal.append(forged)
+    journal.close()
+
+
+def failed(result: ReplayResult, kind: FailureClass) -> replay_module.Failure:
+    assert not result.parity
+    assert result.failure is not None
+    assert result.failure.kind == kind, result.failure
+    return result.failure
+
+
+# ---- parity ------------------------------------------------------------------------------------------------------
+
+
+def test_an_untouched_run_has_parity(made_home: Path, made_run: Path) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+    result = replay(made_run, made_home, lambda stage, done, total: seen.update({stage: (done, total)}))
+    blocks = stored_blocks(made_run)
+    assert result.parity
+    assert result.failure is None
+    assert result.same_code
+    assert result.blocks == len(blocks)
+    assert result.journal_head == blocks[-1].block_hash.hex()
+    genesis = genesis_hash((made_run / "genesis.json").read_bytes())
+    assert result.run_root == run_root(genesis, blocks[-1].block_hash, len(blocks))
+    assert result.run_root == json.loads((made_run / "run.json").read_text())["run_root"]
+    assert seen["verify chain"] == (len(blocks), len(blocks))
+    assert seen["recompute"][0] == seen["recompute"][1]
+
+
+def test_replay_changes_no_file(own_home: Path, own_run: Path) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in own_home.rglob("*") if p.is_file()}
+    assert replay(own_run, own_home).parity
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in own_home.rglob("*") if p.is_file()} == before
+
+
+def test_an_anchor_that_lags_is_no_failure(own_home: Path, own_run: Path) -> None:
+    anchor = json.loads((own_run / ANCHOR_NAME).read_text())
+    block = stored_blocks(own_run)[99]
+    (own_run / ANCHOR_NAME).write_text(json.dumps(anchor | {"seq_n": 100, "block_hash": block.block_hash.hex()}))
+    assert replay(own_run, own_home).parity
+
+
+# ---- broken chains ------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_amount_is_named_to_the_field(own_home: Path, own_run: Path) -> None:
+    block = next(b for b in stored_blocks(own_run) if "order_fill" in decode_payload(b.payload))
+    rows = decode_payload(block.payload)["order_fill"]
+    dtype = rows.dtype
+    assert dtype.fields is not None
+    at = block.payload.index(SECTION.pack(BY_NAME["order_fill"].code, len(rows)))
+    at += SECTION.size + int(dtype.fields["price_e8"][1])
+    price = int(rows["price_e8"][0])
+    payload = block.payload[:at] + (price + 1).to_bytes(8, "little") + block.payload[at + 8 :]
+    store(own_run, block.seq_n, "payload", payload)
+    failure = failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    assert (failure.block, failure.record, failure.field) == (block.seq_n, "order_fill", "price_e8")
+    assert (failure.row, failure.stored, failure.recomputed) == (int(rows["fill_id"][0]), str(price + 1), str(price))
+    assert f"the rows of block {block.seq_n} do not match its records digest" in failure.detail
+
+
+def test_codes_are_shown_with_their_names(own_home: Path, own_run: Path) -> None:
+    block = next(b for b in stored_blocks(own_run) if "order_fill" in decode_payload(b.payload))
+    rows = decode_payload(block.payload)["order_fill"]
+    dtype = rows.dtype
+    assert dtype.fields is not None
+    at = block.payload.index(SECTION.pack(BY_NAME["order_fill"].code, len(rows))) + SECTION.size
+    at += int(dtype.fields["liquidity_id"][1])
+    store(own_run, block.seq_n, "payload", block.payload[:at] + (2).to_bytes(8, "little") + block.payload[at + 8 :])
+    failure = failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    assert (failure.field, failure.stored, failure.recomputed) == ("liquidity_id", "2 MAKER", "1 TAKER")
+
+
+def test_a_hundred_random_flips_are_each_found_at_their_block(
+    own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own_run / "journal.sqlite"
+    original = path.read_bytes()
+    blocks = stored_blocks(own_run)
+    recomputed = blocks.copy()
+    monkeypatch.setattr(replay_module, "iterate_blocks", lambda _inputs, _report: iter([recomputed]))
+    rng = np.random.Generator(np.random.PCG64(11))
+    columns = ("payload", "header", "inputs_digest", "records_digest", "block_hash", "at_t", "kind_id")
+    for n in range(100):
+        block = blocks[int(rng.integers(0, len(blocks)))]
+        column = columns[n % len(columns)]
+        value = getattr(block, column)
+        if isinstance(value, bytes) and not value:
+            continue
+        if isinstance(value, bytes):
+            changed = bytearray(value)
+            changed[int(rng.integers(0, len(changed)))] ^= 1 << int(rng.integers(0, 8))
+            store(own_run, block.seq_n, column, bytes(changed))
+        else:
+            store(own_run, block.seq_n, column, value ^ (1 << int(rng.integers(0, 40))))
+        failure = failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+        at_head = block.seq_n == len(blocks) and column == "block_hash"  # found by the anchor before any block is read
+        assert failure.block == (0 if at_head else block.seq_n), (column, failure)
+        path.write_bytes(original)
+
+
+def test_every_flip_in_the_anchor_is_found_or_harmless(own_home: Path, own_run: Path) -> None:
+    path = own_run / ANCHOR_NAME
+    original = path.read_bytes()
+    rng = np.random.Generator(np.random.PCG64(12))
+    for at in rng.integers(0, len(original), 25).tolist():
+        changed = bytearray(original)
+        changed[at] ^= 1 << int(rng.integers(0, 7))
+        path.write_bytes(bytes(changed))
+        result = replay(own_run, own_home)
+        if result.parity:  # a hexadecimal digit in upper case says the same
+            assert bytes(changed).lower() == original
+        else:
+            assert result.failure is not None
+            assert result.failure.kind in {FailureClass.CHAIN_BREAK, FailureClass.TRUNCATED}
+    path.unlink()
+    assert "anchor head.json is missing" in failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).detail
+
+
+def test_a_cut_off_journal(own_home: Path, own_run: Path) -> None:
+    forge(own_run / "journal.sqlite", "DELETE FROM block WHERE seq_n > 400")
+    failure = failed(replay(own_run, own_home), FailureClass.TRUNCATED)
+    assert "ends at block 400" in failure.detail
+
+
+def test_a_cut_off_journal_with_a_forged_anchor(own_home: Path, own_run: Path) -> None:
+    blocks = stored_blocks(own_run)
+    forge(own_run / "journal.sqlite", "DELETE FROM block WHERE seq_n > 400")
+    anchor = json.loads((own_run / ANCHOR_NAME).read_text())
+    anchor |= {"seq_n": 400, "block_hash": blocks[399].block_hash.hex()}
+    (own_run / ANCHOR_NAME).write_text(json.dumps(anchor))
+    failure = failed(replay(own_run, own_home), FailureClass.TRUNCATED)
+    assert (failure.block, failure.stored, failure.recomputed) == (401, "absent", "present")
+
+
+def test_a_removed_or_swapped_block(own_home: Path, own_run: Path) -> None:
+    original = (own_run / "journal.sqlite").read_bytes()
+    forge(own_run / "journal.sqlite", "DELETE FROM block WHERE seq_n = 300")
+    failure = failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    assert (failure.block, "block 301 follows block 299" in failure.detail) == (300, True)
+    (own_run / "journal.sqlite").write_bytes(original)
+    forge(
+        own_run / "journal.sqlite",
+        "UPDATE block SET seq_n = 9999 WHERE seq_n = 300",
+        "UPDATE block SET seq_n = 300 WHERE seq_n = 301",
+        "UPDATE block SET seq_n = 301 WHERE seq_n = 9999",
+    )
+    assert failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).block == 300
+
+
+def test_damaged_pages(own_home: Path, own_run: Path) -> None:
+    path = own_run / "journal.sqlite"
+    content = bytearray(path.read_bytes())
+    for at in range(8192, len(content), 1024):
+        content[at : at + 100] = b"\xff" * 100
+    path.write_bytes(bytes(content))
+    failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+
+
+# ---- a chain that is whole but not what the core computes ---------------------------------------------------------
+
+
+def change_state(block: Block) -> Block:
+    if block.seq_n != 321:
+        return block
+    found = {name: rows.copy() for name, rows in decode_payload(block.payload).items()}
+    found["portfolio_hourly_state"]["pv_e8"] += 1
+    payload = b"".join(
+        SECTION.pack(r.code, len(found[r.name])) + found[r.name].tobytes() for r in RECORD_TYPES if r.name in found
+    )
+    return block._replace(payload=payload)
+
+
+def test_a_forged_history_with_perfect_hashes_diverges(own_home: Path, own_run: Path) -> None:
+    rechain(own_run, own_home, lambda block: block)
+    assert replay(own_run, own_home).parity
+    rechain(own_run, own_home, change_state)
+    failure = failed(replay(own_run, own_home), FailureClass.STATE_DIVERGENCE)
+    row = int(decode_payload(stored_blocks(own_run)[320].payload)["portfolio_hourly_state"]["state_id"][0])
+    assert (failure.block, failure.record, failure.row, failure.field) == (321, "portfolio_hourly_state", row, "pv_e8")
+    assert int(failure.stored) == int(failure.recomputed) + 1
+
+
+def test_a_divergence_is_named_to_the_field(own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = stored_blocks(own_run)
+    other = [change_state(block) for block in blocks]
+    monkeypatch.setattr(replay_module, "iterate_blocks", lambda _inputs, _report: iter([other[:100], other[100:]]))
+    failure = failed(replay(own_run, own_home), FailureClass.STATE_DIVERGENCE)
+    assert (failure.block, failure.record, failure.field) == (321, "portfolio_hourly_state", "pv_e8")
+    assert int(failure.recomputed) == int(failure.stored) + 1
+
+
+def test_a_divergence_after_a_change_of_code_is_code_drift(
+    own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "compiled_source_digest", lambda: "0" * 64)
+    result = replay(own_run, own_home)
+    assert (result.parity, result.same_code) == (True, False)
+    other = [change_state(block) for block in stored_blocks(own_run)]
+    monkeypatch.setattr(replay_module, "iterate_blocks", lambda _inputs, _report: iter([other]))
+    assert failed(replay(own_run, own_home), FailureClass.CODE_DRIFT).block == 321
+
+
+def test_a_recomputation_that_ends_early(own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = stored_blocks(own_run)[:250]
+    monkeypatch.setattr(replay_module, "iterate_blocks", lambda _inputs, _report: iter([blocks]))
+    failure = failed(replay(own_run, own_home), FailureClass.STATE_DIVERGENCE)
+    assert (failure.block, failure.stored, failure.recomputed) == (251, "present", "absent")
+
+
+def test_a_core_that_stops(own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_inputs: object, _report: object) -> object:
+        yield stored_blocks(own_run)[:40]
+        raise InvariantError("cash is negative", expected="cash", action="halt")
+
+    monkeypatch.setattr(replay_module, "iterate_blocks", stop)
+    failure = failed(replay(own_run, own_home), FailureClass.STATE_DIVERGENCE)
+    assert (failure.block, failure.detail) == (41, "the core stopped: cash is negative")
+
+
+# ---- inputs and policy ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["bars_digest", "forecasts_digest"])
+def test_missing_and_changed_inputs(own_home: Path, own_run: Path, which: str) -> None:
+    digest = json.loads((own_run / "genesis.json").read_text())[which]
+    path = own_home / "inputs" / f"{digest}.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert digest in failed(replay(own_run, own_home), FailureClass.INPUT_CHANGED).detail
+    path.unlink()
+    assert digest in failed(replay(own_run, own_home), FailureClass.INPUT_MISSING).detail
+
+
+def edit_genesis(run_dir: Path, change: Callable[[Genesis], Genesis]) -> Genesis:
+    path = run_dir / "genesis.json"
+    genesis = change(Genesis.model_validate_json(path.read_bytes()))
+    path.write_bytes(genesis.canonical())
+    return genesis
+
+
+def test_an_edited_copy_of_the_genesis(own_home: Path, own_run: Path) -> None:
+    path = own_run / "genesis.json"
+    original = path.read_bytes()
+    edit_genesis(own_run, lambda g: g.model_copy(update={"profile": g.profile.model_copy(update={"base_ppm": 1})}))
+    failed(replay(own_run, own_home), FailureClass.POLICY_CHANGED)
+    path.write_bytes(original)
+    edit_genesis(own_run, lambda g: g.model_copy(update={"source": "elsewhere"}))
+    failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    path.write_bytes(b"{")
+    failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    path.unlink()
+    failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+
+
+def reseal(run_dir: Path, content: bytes) -> None:
+    """Make a journal that starts from another genesis."""
+    for name in ("journal.sqlite", ANCHOR_NAME):
+        (run_dir / name).unlink()
+    SqliteJournal.create(run_dir / "journal.sqlite", content, account_id=1, mode_id=1).close()
+    (run_dir / "genesis.json").write_bytes(content)
+
+
+def test_a_genesis_that_contradicts_itself(own_home: Path, own_run: Path) -> None:
+    genesis = Genesis.model_validate_json((own_run / "genesis.json").read_bytes())
+    reseal(own_run, genesis.model_copy(update={"policy_digest": "0" * 64}).canonical())
+    failed(replay(own_run, own_home), FailureClass.POLICY_CHANGED)
+    reseal(own_run, genesis.model_copy(update={"account_id": 2}).canonical())
+    assert "account and mode" in failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).detail
+    reseal(own_run, GENESIS)
+    assert "cannot be read" in failed(replay(own_run, own_home), FailureClass.CODE_DRIFT).detail
+    reseal(own_run, genesis.canonical() + b" ")
+    assert "other bytes" in failed(replay(own_run, own_home), FailureClass.CODE_DRIFT).detail
+
+
+def test_only_backtests_are_recomputed_from_stored_inputs(own_home: Path, own_run: Path) -> None:
+    genesis = Genesis.model_validate_json((own_run / "genesis.json").read_bytes())
+    paper = genesis.model_copy(update={"mode_id": 2}).canonical()
+    for name in ("journal.sqlite", ANCHOR_NAME):
+        (own_run / name).unlink()
+    SqliteJournal.create(own_run / "journal.sqlite", paper, account_id=1, mode_id=2).close()
+    with pytest.raises(UsageError, match="a run of mode paper"):
+        replay(own_run, own_home)
+
+
+def test_a_folder_without_a_journal(own_home: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no journal"):
+        replay(tmp_path, own_home)
+
+
+# ---- the comparison itself -----------------------------------------------------------------------------------------
+
+
+def test_first_difference_of_blocks() -> None:
+    block = make_blocks(1)[0]
+    changed_header = HEADER.pack(1, block.at_t, block.kind_id, 1, 1, 7)
+    cases = {
+        "header": block._replace(header=changed_header),
+        "inputs_digest": block._replace(inputs_digest=bytes(32)),
+        "records_digest": block._replace(records_digest=bytes(32)),
+        "block_hash": block._replace(block_hash=bytes(32)),
+        "at_t": block._replace(at_t=0),
+        "payload": block._replace(payload=block.payload[:-1]),
+        "risk_hourly_state": block._replace(payload=block.payload[: len(block.payload) // 2 + 8]),
+    }
+    cases["risk_hourly_state"] = block._replace(
+        payload=block.payload[: SECTION.size + BY_NAME["portfolio_hourly_state"].dtype.itemsize]
+    )
+    for record, stored in cases.items():
+        found = first_difference(stored, block)
+        assert found.record == record
+        assert found.block == 1
+        expected = FailureClass.INPUT_CHANGED if record == "inputs_digest" else FailureClass.STATE_DIVERGENCE
+        assert found.kind == expected
+    assert first_difference(cases["header"], block).field == "records_n"
+    assert first_difference(cases["risk_hourly_state"], block).stored == "0 rows"
+
+
+def test_the_real_engine_is_what_replay_runs() -> None:
+    assert replay_module.iterate_blocks is iterate_blocks
+
+
+def test_journal_rows_of_a_wrong_type_are_a_broken_chain(own_home: Path, own_run: Path) -> None:
+    connection = sqlite3.connect(own_run / "journal.sqlite")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("INSERT INTO block VALUES (597, 0, 0, 'text', NULL, x'', x'', x'')")
+    connection.close()
+    block = make_blocks(1)[0]._replace(payload="text")  # type: ignore[arg-type]  what a damaged cell can yield
+    assert first_difference(block, make_blocks(1)[0]).record == "payload"
