@@ -6,6 +6,7 @@ engine are not here: they are values with a reason code (see `runtime.core.risk`
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 EXIT_OK: Final = 0
@@ -36,6 +37,10 @@ class BallastError(Exception):
         self.got = got
         self.expected = expected
         self.action = action
+
+    def __reduce__(self) -> tuple[partial[BallastError], tuple[str]]:
+        """Travel between processes whole: a worker's failure reaches the person in its own words."""
+        return partial(type(self), expected=self.expected, action=self.action), (self.got,)
 
 
 class UsageError(BallastError):

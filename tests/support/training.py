@@ -18,7 +18,7 @@ from workbench.training.models import FitTask, Lite
 from workbench.training.walk_forward import Trained, train
 
 HORIZONS_H = (4, 24, 72)
-SMALL = Lite(min_data_in_leaf=40, num_iterations=12, lambda_l2=1.0)
+SMALL = Lite(min_data_in_leaf=20, num_iterations=12, lambda_l2=1.0, coin_rows_min=350)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Small:
         return FitTask(folder, self.folds[fold_n], symbol_n, DEFAULT_SPEC.names, HORIZONS_H, SMALL)
 
 
-def small(hours: int = 9_000, assets: int = 4, folds_n: int = 2, seed: int = 5) -> Small:
+def small(hours: int = 10_500, assets: int = 4, folds_n: int = 2, seed: int = 5) -> Small:
     """Return a small run, ready to be trained."""
     panel = make_panel(hours, assets, seed)
     rows = decision_rows(panel, 4)

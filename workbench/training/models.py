@@ -20,15 +20,18 @@ from runtime.inference.trees import TreeModel, raw_scores
 from workbench.training.folds import Fold
 from workbench.training.matrix import Matrix, mapped
 
-COIN_ROWS_MIN: Final = 3_000
-"""Training rows below which a coin gets no model of its own (about 500 days of four-hourly decisions)."""
+_NOT_PARAMETERS: Final = ("num_iterations", "coin_rows_min")
 GLOBAL: Final = -1
 """Symbol number that stands for all coins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lite:
-    """LightGBM LITE; the fields are LightGBM's own parameter names."""
+    """LightGBM LITE; the fields are LightGBM's own parameter names.
+
+    Attributes:
+        coin_rows_min: ours: training rows below which a coin gets no model of its own (500 days of four-hourly decisions).
+    """
 
     seed: int = 7
     num_leaves: int = 7
@@ -40,12 +43,13 @@ class Lite:
     bagging_freq: int = 1
     lambda_l2: float = 50.0
     max_bin: int = 63
+    coin_rows_min: int = 3_000
 
     def parameters(self) -> dict[str, str | int | float | bool]:
         """Return LightGBM's parameters without the number of trees: one thread and a fixed histogram layout."""
         return {
             "objective": "binary",
-            **{name: getattr(self, name) for name in self.__dataclass_fields__ if name != "num_iterations"},
+            **{name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _NOT_PARAMETERS},
             "num_threads": 1,
             "deterministic": True,
             "force_col_wise": True,
@@ -102,7 +106,7 @@ def fit(task: FitTask) -> list[FittedModel]:
     matrix = mapped(task.folder)
     train = _rows(matrix, task.fold.train, task.symbol_n)
     train = train[matrix.complete[train]]
-    if task.symbol_n != GLOBAL and len(train) < COIN_ROWS_MIN:
+    if task.symbol_n != GLOBAL and len(train) < task.lite.coin_rows_min:
         return []
     rows = np.concatenate([_rows(matrix, task.fold.validation, task.symbol_n), _rows(matrix, task.fold.test, task.symbol_n)])
     ahead = np.ascontiguousarray(matrix.features[rows])
