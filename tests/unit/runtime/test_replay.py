@@ -134,8 +134,9 @@ def test_codes_are_shown_with_their_names(own_home: Path, own_run: Path) -> None
     assert (failure.field, failure.stored, failure.recomputed) == ("liquidity_id", "2 MAKER", "1 TAKER")
 
 
-def test_a_hundred_random_flips_are_each_found_at_their_block(
-    own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("flips_n", [35, pytest.param(700, marks=pytest.mark.slow)])
+def test_random_flips_in_stored_blocks_are_each_found_at_their_block(
+    own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch, flips_n: int
 ) -> None:
     path = own_run / "journal.sqlite"
     original = path.read_bytes()
@@ -144,7 +145,7 @@ def test_a_hundred_random_flips_are_each_found_at_their_block(
     monkeypatch.setattr(replay_module, "iterate_blocks", lambda _inputs, _report: iter([recomputed]))
     rng = np.random.Generator(np.random.PCG64(11))
     columns = ("payload", "header", "inputs_digest", "records_digest", "block_hash", "at_t", "kind_id")
-    for n in range(100):
+    for n in range(flips_n):
         block = blocks[int(rng.integers(0, len(blocks)))]
         column = columns[n % len(columns)]
         value = getattr(block, column)
