@@ -57,8 +57,8 @@ class CheckResult(BaseModel):
         return "accepted" if any(f.accepted for f in self.findings) else "clean"
 
     def summary(self) -> list[FindingSummary]:
-        """Return one row per gate and symbol."""
-        return summarise(self.findings)
+        """Return one row per gate and series."""
+        return summarise(self.findings, by_series=True)
 
 
 def check_lake(

@@ -8,7 +8,6 @@ clock and no order of imports, and every later artefact names it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,11 +19,12 @@ from runtime.errors import DataError, GateError, UsageError, VerificationError
 from runtime.files import write_bytes
 from runtime.inference.panel import BarPanel
 from runtime.progress import Report, silent
-from workbench.data.bars import Bars, interval_seconds
+from workbench.data.bars import interval_seconds
+from workbench.data.chains import Part, asset_chains, joined_bars
 from workbench.data.findings import Finding, accept, blocking, finding, summarise
 from workbench.data.gates import Series, gaps, history_findings, second_source_findings, stale_findings, unclosed_findings
-from workbench.data.lake import Catalog, Entry, Lake
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Listing, Universe, iso, load_universe
+from workbench.data.lake import Catalog, Lake
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, iso, load_universe
 
 YEAR_T: Final = 365 * 86_400
 SIMULATED_VENUE: Final = "simulated"
@@ -97,16 +97,6 @@ class DatasetManifest(_Frozen):
         return digest(self.model_dump(mode="json", exclude={"dataset_hash"}))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One series of an asset: its bars as used."""
-
-    listing: Listing
-    entry: Entry
-    bars: Bars
-    left_out_t: tuple[int, ...]
-
-
 def datasets_dir(home: Path) -> Path:
     """Return the folder of manifests."""
     return home / "datasets"
@@ -151,7 +141,7 @@ def build_dataset(
     interval_t = interval_seconds(interval)
     lake = Lake(home)
     catalog = lake.catalog()
-    chains, findings = _chains(lake, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
+    chains, findings = asset_chains(lake, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
     kept = _long_enough(chains, int(min_years * YEAR_T) // interval_t, findings)
     if not kept:
         raise DataError(
@@ -159,7 +149,7 @@ def build_dataset(
             expected="a longer history",
             action="lower --min-years, or import more bars",
         )
-    joined = {asset: _joined(parts) for asset, parts in kept.items()}
+    joined = {asset: joined_bars(parts) for asset, parts in kept.items()}
     newest_t = max(int(b.t[-1]) for b in joined.values())
     for asset, bars in joined.items():
         names = Series(asset, "+".join(p.entry.key for p in kept[asset]), interval_t)
@@ -195,9 +185,9 @@ def build_dataset(
     return manifest
 
 
-def _long_enough(chains: dict[str, list[_Part]], needed: int, findings: list[Finding]) -> dict[str, list[_Part]]:
+def _long_enough(chains: dict[str, list[Part]], needed: int, findings: list[Finding]) -> dict[str, list[Part]]:
     """Return the assets with enough bars; the others are left out, with a note among the findings."""
-    kept: dict[str, list[_Part]] = {}
+    kept: dict[str, list[Part]] = {}
     for asset, parts in chains.items():
         n = sum(len(p.bars) for p in parts)
         if n >= max(needed, 1):
@@ -207,80 +197,7 @@ def _long_enough(chains: dict[str, list[_Part]], needed: int, findings: list[Fin
     return kept
 
 
-def _chains(
-    lake: Lake,
-    catalog: Catalog,
-    universe: Universe,
-    venue: str,
-    interval: str,
-    quote: str,
-    symbols: Sequence[str] | None,
-    as_of_t: int | None,
-    report: Report,
-) -> tuple[dict[str, list[_Part]], list[Finding]]:
-    """Return per asset, in universe order, its series oldest ticker first, each cut to the time it counts for."""
-    for s in symbols or ():
-        universe.symbol(venue, s, quote)  # refuses an unknown asset by name
-    entries = catalog.find(venue, interval)
-    listed = [(found, e) for e in entries if (found := universe.resolve(venue, e.symbol)) is not None and found.quote == quote]
-    wanted = [(found, e) for found, e in listed if symbols is None or found.asset in symbols]
-    missing = sorted(set(symbols or ()) - {found.asset for found, _ in wanted})
-    if missing or not wanted:
-        have = sorted({f"{e.venue}/{e.interval}" for e in catalog.entries})
-        raise DataError(
-            f"the lake has no {venue}/{interval} bars" + (f" of {', '.join(missing)}" if missing else ""),
-            expected="imported series; the lake has " + (", ".join(have) or "nothing"),
-            action="import them with `ballast data import`",
-        )
-    wanted.sort(key=lambda pair: (universe.assets.index(pair[0].asset), pair[0].rank))
-    chains: dict[str, list[_Part]] = {}
-    notes: list[Finding] = []
-    for i, (listing, entry) in enumerate(wanted):
-        report("read lake", i, len(wanted))
-        part = _part(lake, listing, entry, as_of_t)
-        chain = chains.setdefault(listing.asset, [])
-        if listing.former:
-            notes.append(_rename_note(universe, listing, part))
-        chain.append(part)
-    report("read lake", len(wanted), len(wanted))
-    return {asset: _without_overlap(parts) for asset, parts in chains.items()}, notes
-
-
-def _part(lake: Lake, listing: Listing, entry: Entry, as_of_t: int | None) -> _Part:
-    bars = lake.read(entry.path, entry.current.sha256)
-    interval_t = interval_seconds(entry.interval)
-    keep = np.ones(len(bars), dtype=np.bool_)
-    if listing.from_t is not None:
-        keep &= bars.t >= listing.from_t
-    if listing.until_t is not None:
-        keep &= bars.t < listing.until_t
-    if as_of_t is not None:
-        keep &= bars.t + interval_t <= as_of_t
-    left_out = tuple(t for t in entry.current.unclosed_t if bool(keep[bars.t == t].any()))
-    keep &= ~np.isin(bars.t, left_out)
-    return _Part(listing, entry, bars.take(keep), left_out)
-
-
-def _without_overlap(parts: list[_Part]) -> list[_Part]:
-    """Return the parts of one asset so that the newer ticker counts from its first bar on."""
-    used: list[_Part] = []
-    start: int | None = None
-    for part in reversed(parts):
-        bars = part.bars if start is None else part.bars.take(part.bars.t < start)
-        if len(bars):
-            start = int(bars.t[0])
-            used.append(_Part(part.listing, part.entry, bars, part.left_out_t))
-    return used[::-1]
-
-
-def _joined(parts: list[_Part]) -> Bars:
-    if len(parts) == 1:
-        return parts[0].bars
-    columns = {n: np.concatenate([getattr(p.bars, n) for p in parts]) for n in ("t", "open", "high", "low", "close", "volume")}
-    return Bars(columns["t"], columns["open"], columns["high"], columns["low"], columns["close"], columns["volume"])
-
-
-def _part_findings(lake: Lake, catalog: Catalog, parts: list[_Part], asset: str, interval_t: int) -> list[Finding]:
+def _part_findings(lake: Lake, catalog: Catalog, parts: list[Part], asset: str, interval_t: int) -> list[Finding]:
     """Return findings about single files: bars that may not have closed, and differences from a second source."""
     found: list[Finding] = []
     for part in parts:
@@ -292,27 +209,13 @@ def _part_findings(lake: Lake, catalog: Catalog, parts: list[_Part], asset: str,
     return found
 
 
-def _note(asset: str, parts: list[_Part], n: int, needed: int) -> Finding:
+def _note(asset: str, parts: list[Part], n: int, needed: int) -> Finding:
     series = "+".join(p.entry.key for p in parts)
     first, last = (int(parts[0].bars.t[0]), int(parts[-1].bars.t[-1])) if n else (0, 0)
     return finding("short_history", asset, series, first, last, n, f"{n} bars, the rule asks for {needed}: left out")
 
 
-def _rename_note(universe: Universe, listing: Listing, part: _Part) -> Finding:
-    rename = next(r for r in universe.renames if r.asset == listing.asset)
-    first, last = (int(part.bars.t[0]), int(part.bars.t[-1])) if len(part.bars) else (0, 0)
-    return finding(
-        "rename",
-        listing.asset,
-        part.entry.key,
-        first,
-        last,
-        len(part.bars),
-        f"{rename.former} became {rename.asset} 1:1 on {rename.upgraded_on.isoformat()}; {len(part.bars)} bars of {rename.former} count as {rename.asset}",
-    )
-
-
-def _rename_assumptions(universe: Universe, kept: dict[str, list[_Part]]) -> list[str]:
+def _rename_assumptions(universe: Universe, kept: dict[str, list[Part]]) -> list[str]:
     return [
         f"{r.former} was renamed {r.asset} 1:1 ({r.upgraded_on.isoformat()}); bars of {r.former} count as {r.asset} until the rename."
         for r in universe.renames
@@ -320,12 +223,12 @@ def _rename_assumptions(universe: Universe, kept: dict[str, list[_Part]]) -> lis
     ]
 
 
-def _source(venue: str, kept: dict[str, list[_Part]]) -> str:
+def _source(venue: str, kept: dict[str, list[Part]]) -> str:
     providers = {p.entry.current.source.split(":", 1)[0] for parts in kept.values() for p in parts}
     return SIMULATED_VENUE if venue == SIMULATED_VENUE else "+".join(sorted(providers))
 
 
-def _file(asset: str, part: _Part) -> DatasetFile:
+def _file(asset: str, part: Part) -> DatasetFile:
     return DatasetFile(
         symbol=asset,
         series=part.entry.key,

@@ -128,11 +128,16 @@ def blocking(findings: Iterable[Finding]) -> list[Finding]:
     return [f for f in findings if f.severity == "fatal" or (f.severity == "blocking" and not f.accepted)]
 
 
-def summarise(findings: Iterable[Finding]) -> list[FindingSummary]:
-    """Return one row per gate and symbol, gates in the order of `GATES`, symbols as they first appear."""
+def summarise(findings: Iterable[Finding], *, by_series: bool = False) -> list[FindingSummary]:
+    """Return one row per gate and symbol, gates in the order of `GATES`, symbols as they first appear.
+
+    Args:
+        findings: of a dataset, an import or a check.
+        by_series: tell apart series of one symbol (venues, intervals); `symbol` is then `venue/interval/SYMBOL`.
+    """
     groups: dict[tuple[str, str], list[Finding]] = {}
     for f in findings:
-        groups.setdefault((f.gate, f.symbol), []).append(f)
+        groups.setdefault((f.gate, f.series if by_series else f.symbol), []).append(f)
     order = {gate: i for i, gate in enumerate(GATES)}
     rows = []
     for (gate, symbol), group in sorted(groups.items(), key=lambda item: order[item[0][0]]):

@@ -169,7 +169,7 @@ def unclosed(bars: Bars, interval_t: int, *, vouched: bool) -> tuple[int, ...]:
     """Return the opening time of the last bar when it may have been cut while it was still forming.
 
     A file that ends with a UTC day is taken as complete; one that ends inside a day was cut by whoever downloaded it, and
-    nothing in it says whether its last bar had closed.
+    nothing in it says whether its last bar had closed. Of daily bars the last one is never certain.
 
     Args:
         bars: one file's bars, ordered.
@@ -177,7 +177,7 @@ def unclosed(bars: Bars, interval_t: int, *, vouched: bool) -> tuple[int, ...]:
         vouched: the source vouches that every bar had closed (a venue's own interface, or the simulator).
     """
     last = int(bars.t[-1])
-    return () if vouched or (last + interval_t) % DAY_T == 0 else (last,)
+    return () if vouched or (interval_t < DAY_T and (last + interval_t) % DAY_T == 0) else (last,)
 
 
 def unclosed_findings(unclosed_t: tuple[int, ...], series: Series) -> list[Finding]:
@@ -190,7 +190,7 @@ def unclosed_findings(unclosed_t: tuple[int, ...], series: Series) -> list[Findi
             t,
             t,
             1,
-            f"a download ended inside a day, at {iso(t)}: the bar may not have closed, and is left out",
+            f"the download ends at {iso(t)}: that bar may not have closed; left out",
         )
         for t in unclosed_t
     ]

@@ -141,7 +141,7 @@ class Lake:
         """
         try:
             return Catalog.model_validate_json(self.catalog_path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Catalog()
         except (ValidationError, OSError) as e:
             raise DataError(
@@ -202,7 +202,7 @@ class Lake:
     def commit(self, commit: Commit) -> None:
         """Write new files, then replace the catalog. Call it inside `locked`.
 
-        On any failure, Ctrl-C included, every file and folder this call made is removed again.
+        On any failure before the catalog is replaced, Ctrl-C included, every file and folder this call made is removed again.
 
         Raises:
             EnvironmentFailure: the folder cannot be written.
@@ -222,8 +222,13 @@ class Lake:
             made.extend(_missing_folders(self.catalog_path.parent))
             self._write_catalog(merged)
         except BaseException:
-            _remove(made)
+            if not self._holds(commit):  # a Ctrl-C just after the catalog's rename must not take the files it names
+                _remove(made)
             raise
+
+    def _holds(self, commit: Commit) -> bool:
+        current = {e.key: e for e in self.catalog().entries}
+        return bool(commit.entries) and all(current.get(key) == entry for key, entry in commit.entries.items())
 
     def _write_catalog(self, entries: Mapping[str, Entry]) -> None:
         catalog = Catalog(entries=tuple(entries[k] for k in sorted(entries)))

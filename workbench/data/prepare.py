@@ -75,7 +75,7 @@ def _kraken(home: Path, report: Report) -> DatasetManifest:
         accept_names=DEMO_ACCEPTED,
         report=report,
         assumptions=[
-            "Kraken's public interface gives the last 720 hourly candles: too short for a walk-forward study without imported history."
+            "Kraken's public interface gives the last 720 hourly candles; older bars are those imported into the lake before.",
         ],
     )
 

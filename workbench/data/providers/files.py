@@ -100,8 +100,8 @@ class FileProvider:
             return self._ohlcvt(path, kraken)
         if path.suffix not in SUFFIXES:
             raise DataError(f"{path.name}: unknown kind of file", expected="a .parquet or .csv file", action="convert it first")
-        interval = self._interval or path.parent.name
-        if interval not in INTERVALS:
+        interval = path.parent.name if path.parent.name in INTERVALS else self._interval
+        if interval is None:
             raise UsageError(
                 f"{path.name}: its interval is unknown",
                 expected="a folder named like 1h, or --interval",
@@ -167,7 +167,9 @@ def _ref(venue: str, interval: str, path: Path) -> SeriesRef:
 
 
 def _bar_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and OHLCVT_NAME.match(p.name) is None)
+    return sorted(
+        p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".") and OHLCVT_NAME.match(p.name) is None
+    )
 
 
 def _read_csv(path: Path, where: str) -> pl.DataFrame:

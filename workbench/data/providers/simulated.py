@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars
 from workbench.data.providers import SeriesRef
-from workbench.data.simulate import DEFAULT_SEED, HOURS, SYMBOLS, simulate
+from workbench.data.simulate import ASSETS, DEFAULT_SEED, HOURS, simulate
 
 VENUE = "simulated"
 
@@ -23,9 +23,10 @@ class SimulatedProvider:
         self._bars: dict[str, Bars] = {}
 
     def series(self) -> Sequence[SeriesRef]:
-        """Return one hourly series per simulated asset."""
+        """Return one hourly series per asset that is listed within the simulated hours."""
         origin = f"seed {self._seed}, {self._hours} hours"
-        return [SeriesRef(VENUE, "1h", f"{a}USD", origin, a) for a in sorted(SYMBOLS)]
+        listed = sorted(a.name for a in ASSETS if a.listed_h < self._hours)
+        return [SeriesRef(VENUE, "1h", f"{name}USD", origin, name) for name in listed]
 
     def read(self, ref: SeriesRef) -> Bars:
         """Return the simulated bars of one asset."""

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import main
+from runtime.progress import silent
+from tests.support.bars import START_T, changed, some_bars, without, write_frame, write_series
+from tests.support.kraken import LoopbackKraken, serve, some_trades
+from workbench.data.bars import to_frame
+from workbench.data.datasets import load_manifest
+from workbench.data.prepare import DEMO_ACCEPTED, prepare_dataset
+from workbench.data.providers.kraken import URL_VARIABLE
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, object]:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    result = json.loads(capsys.readouterr().out)
+    assert isinstance(result, dict)
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_series(tmp_path / "in", "binance-spot/1h/BTCUSDT", without(some_bars(), 9, 10))
+    write_series(tmp_path / "in", "binance-spot/1h/ETHUSDT", changed(some_bars(), 7, low=40.0))
+    write_series(tmp_path / "in", "binance-spot/1h/DOGEUSDT", some_bars())
+    return tmp_path / "in"
+
+
+def test_from_files_to_a_dataset(folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    imported = run(capsys, "data", "import", str(folder))
+    assert (imported["series_n"], imported["changed_n"]) == (2, 2)
+    assert [f["gate"] for f in imported["findings"]] == ["unknown_symbol"]  # type: ignore[union-attr, attr-defined]
+    assert run(capsys, "data", "import", str(folder))["changed_n"] == 0
+    listed = run(capsys, "data", "list")["series"]
+    assert [e["series"] for e in listed] == ["binance-spot/1h/BTCUSDT", "binance-spot/1h/ETHUSDT"]  # type: ignore[attr-defined]
+    checked = run(capsys, "data", "check", code=4)
+    assert checked["verdict"] == "blocked"
+    names = [f["name"] for f in checked["findings"]]  # type: ignore[attr-defined]
+    assert names == ["gap:BTCUSDT:2024-01-01T09:00Z", "wick:ETHUSDT:2024-01-01T07:00Z"]
+    assert run(capsys, "data", "check", "--accept", names[0], "--accept", names[1])["verdict"] == "accepted"
+    assert "error" in run(capsys, "dataset", "build", code=4)
+    built = run(capsys, "dataset", "build", "--accept", "gap", "--accept", "wick")
+    assert built["symbols"] == ["BTC", "ETH"]
+    shown = run(capsys, "dataset", "show", str(built["dataset_hash"])[:10], "--verify")
+    assert shown == built == json.loads(load_manifest(home).model_dump_json())
+
+
+def test_people_get_tables_with_whole_numbers(folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["data", "import", str(folder)], ["binance-spot/1h/BTCUSDT", "46", "DOGEUSDT at binance-spot is not in universe v1"]),
+        (["data", "check"], ["BLOCKED", "low 40"]),
+        (["data", "list"], ["2024-01-02T23:00Z"]),
+        (
+            ["dataset", "build", "--accept", "gap", "--accept", "wick"],
+            ["dataset_hash", "verdict accepted", "stands 1:1 for USD"],
+        ),
+        (["dataset", "show"], ["dataset_hash"]),
+    ):
+        main(arguments)
+        out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert all(w in out for w in words), (arguments, out)
+
+
+def test_files_can_be_checked_before_they_are_imported(folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(folder, "binance-spot/1h/ADAUSDT", changed(some_bars(), 3, high=1.0))
+    write_frame(folder, "binance-spot/1h/XRPUSDT", to_frame(some_bars()).drop("close"))
+    checked = run(capsys, "data", "check", str(folder), code=4)
+    assert [(f["gate"], f["symbol"]) for f in checked["findings"]] == [  # type: ignore[attr-defined]
+        ("unknown_symbol", "DOGEUSDT"), ("schema", "XRPUSDT"), ("ohlc", "ADAUSDT"), ("gap", "BTCUSDT"), ("wick", "ETHUSDT"),
+    ]  # fmt: skip
+    assert not (home / "lake").exists()
+    gentle = write_series(folder.parent / "gentle", "binance-spot/1h/BTCUSDT", some_bars())
+    assert run(capsys, "data", "check", str(gentle))["verdict"] == "clean"
+
+
+def test_several_venues_need_a_choice(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path, "binance-spot/1h/BTCUSDT", some_bars())
+    write_series(tmp_path, "kraken-spot/1h/XBTUSD", some_bars())
+    run(capsys, "data", "import", str(tmp_path))
+    error = run(capsys, "dataset", "build", code=2)["error"]
+    assert "binance-spot, kraken-spot" in str(error)
+    built = run(capsys, "dataset", "build", "--venue", "kraken-spot", "--as-of", "2024-01-01T12:00Z")
+    assert (built["symbols"], built["bars_n"], built["as_of_t"]) == (["BTC"], 12, START_T + 12 * 3_600)
+
+
+def test_kraken_through_the_command(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    trades = some_trades(60, start_t=START_T)
+    with serve(LoopbackKraken({"XBTUSD": trades, "ETHUSD": trades}, now_t=START_T + 59 * 3_600 + 9)) as kraken:
+        monkeypatch.setenv(URL_VARIABLE, kraken.url)
+        imported = run(capsys, "data", "import", "--source", "kraken", "--symbol", "BTC")
+        assert imported["series_n"] == 1
+        manifest = prepare_dataset(home, None, "kraken", silent)
+    assert (manifest.source, manifest.symbols, manifest.simulated) == ("kraken-rest", ("BTC", "ETH"), False)
+    assert manifest.last_t == START_T + 58 * 3_600
+
+
+def test_the_simulated_market_says_so_everywhere(home: Path) -> None:
+    manifest = prepare_dataset(home, None, "auto", silent)
+    assert (manifest.source, manifest.simulated, manifest.venue, manifest.label) == (
+        "simulated",
+        True,
+        "simulated",
+        "SIMULATED",
+    )
+    assert all(a.startswith("SIMULATED") for a in manifest.assumptions)
+    assert manifest == prepare_dataset(home, None, "simulated", silent)
+    assert {f.gate for f in manifest.findings} <= set(DEMO_ACCEPTED)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, workbench.data.cli; from runtime.cli import main; main(['data', 'import', '--help']); "
+        "print(sorted({'polars', 'numpy', 'ccxt', 'rich.table', 'workbench.data.lake'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
