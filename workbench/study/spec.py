@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from runtime.canonical import digest
 from runtime.policy import PROFILES
@@ -45,15 +45,18 @@ class StudySpec(BaseModel):
             raise ValueError(f"horizons_h must be different and ascending, got {list(self.horizons_h)}")
         if self.profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(sorted(PROFILES))}, got {self.profile!r}")
-        if self.first_test:
-            self.first_test_t()
         return self
+
+    @field_validator("first_test")
+    @classmethod
+    def _a_day(cls, value: str) -> str:
+        if value:
+            _day_t(value)
+        return value
 
     def first_test_t(self) -> int | None:
         """Return the time of `first_test`, seconds UTC; None when it is left to the data."""
-        if not self.first_test:
-            return None
-        return int(datetime.strptime(self.first_test, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+        return _day_t(self.first_test) if self.first_test else None
 
     @property
     def core_horizons_h(self) -> tuple[int, int, int]:
@@ -70,6 +73,10 @@ class StudySpec(BaseModel):
     def study_id(self) -> str:
         """Return the name of the study's folder."""
         return self.digest[:ID_LENGTH]
+
+
+def _day_t(day: str) -> int:
+    return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
 
 
 def resolve_dataset(home: Path, name: str = "latest") -> str:

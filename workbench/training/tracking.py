@@ -7,7 +7,6 @@ Nothing that MLflow returns enters a digest.
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from runtime.errors import EnvironmentFailure
 
@@ -35,7 +34,7 @@ class FoldMetric(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    value: float
+    value: FiniteFloat
     fold_n: int
 
 
@@ -95,9 +94,10 @@ def finish(tracking: Tracking, study: TrackedStudy) -> str:
         answer, complaint = "", f"no answer in {PATIENCE_S} s"
     lines = answer.split()
     if tracking.process.returncode != 0 or not lines:
-        last = complaint.strip().splitlines()[-1:] or ["no message"]
+        said = complaint.strip().splitlines() or ["no message"]
+        reason = next((line for line in reversed(said) if "Error: " in line), said[-1])
         raise EnvironmentFailure(
-            f"MLflow did not record the study in {tracking.store}: {last[0]}",
+            f"MLflow did not record the study in {tracking.store}: {reason}",
             expected="a store that this MLflow version can write",
             action="move the file away (a new one is made) or free disk space, then run again",
         )
@@ -125,7 +125,6 @@ def log_study(home: Path, lines: str) -> str:
     metrics = [
         Metric(m.name if m.fold_n >= 0 else f"{m.name}.all", m.value, now_ms, max(m.fold_n, 0))
         for m in study.metrics
-        if math.isfinite(m.value)
     ]
     params = [Param(name, value) for name, value in study.params.items()]
     tags = [RunTag(name, value) for name, value in study.tags.items()]
