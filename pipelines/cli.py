@@ -39,7 +39,10 @@ def demo(
     if as_json:
         print_json(found.as_json())
     else:
-        from pipelines.summary import summary
+        from pipelines.summary import COLUMNS, summary
 
-        stdout_console().print(summary(found))
+        console = stdout_console()
+        if not console.is_terminal:
+            console.width = COLUMNS  # a log or pipe has no width of its own
+        console.print(summary(found), soft_wrap=False)
     found.require_proof()

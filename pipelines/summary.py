@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,8 @@ from runtime.core.records import E8, PPM
 from workbench.training.evaluate import PRODUCT
 
 SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": "BTC hold", "equal_weight": "equal weight"}
+RIVALS: Final = ("persistence", "single_feature")
+"""Baseline forecasts whose skill stands beside the models'; skill is measured against the base rate."""
 STAGES: Final = ("data", "notebook", "replay", "report", "total")
 COLUMNS: Final = 110
 
@@ -25,50 +27,84 @@ def summary(demo: Demo) -> RenderableType:
     """Return everything a person needs to judge the run, on one screen of 110 columns."""
     label = "SIMULATED" if demo.study.simulated else demo.study.venue
     style = "yellow" if demo.study.simulated else "cyan"
-    parts = (_dataset(demo), _quality(demo), _portfolio(demo), _refusals(demo), _verdict(demo), _proof(demo))
+    parts = (
+        _lines(_dataset(demo)), _quality(demo), _portfolio(demo), _lines(_refusals(demo)), _lines(_verdict(demo)),
+        _lines(_proof(demo)),
+    )  # fmt: skip
     return Panel(Group(*parts), title=f"ballast demo, {label} market data", border_style=style, width=COLUMNS)
 
 
-def _dataset(demo: Demo) -> Text:
+def _lines(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Return labels and texts in two columns; a long text wraps within its own."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style="bold", width=12, no_wrap=True)
+    grid.add_column()
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _dataset(demo: Demo) -> Iterator[tuple[str, str]]:
     m, study = demo.manifest, demo.study
     found = sum(f.rows_n for f in m.findings)
     source = "SIMULATED by a seeded generator, no real market" if m.simulated else f"{m.source} ({m.venue})"
     first, last = study.folds[0], study.folds[-1]
-    return Text.assemble(
-        ("data    ", "bold"), f"{source}: {len(m.symbols)} assets, {m.bars_n:,} bars of {m.interval}, ",
-        f"{_day(m.first_t)} to {_day(m.last_t)}; {len(m.gaps)} gaps, {len(m.findings)} findings on {found:,} rows accepted\n",
-        ("folds   ", "bold"), f"{len(study.folds)} walk-forward, {study.spec.train_rule} training from {_day(first.train_first_t)}, ",
-        f"tests {_day(first.test_first_t)} to {_day(last.test_last_t)}; {len(study.model_hashes)} models\n",
-    )  # fmt: skip
+    span = f"{_day(m.first_t)} to {_day(m.last_t)}"
+    yield (
+        "data",
+        (
+            f"{source}: {len(m.symbols)} assets, {m.bars_n:,} bars of {m.interval}, {span}; "
+            f"{len(m.gaps)} gaps, {len(m.findings)} findings on {found:,} rows accepted"
+        ),
+    )
+    yield (
+        "folds",
+        (
+            f"{len(study.folds)} walk-forward, {study.spec.train_rule} training from {_day(first.train_first_t)}, "
+            f"tests {_day(first.test_first_t)} to {_day(last.test_last_t)}; {len(study.model_hashes)} models"
+        ),
+    )
 
 
 def _quality(demo: Demo) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title="models, all test windows", title_justify="left")
-    for name in ("horizon", "forecaster", "forecasts", "AUC", "Brier skill", "log loss", "calibration error"):
-        table.add_column(name, justify="left" if name == "forecaster" else "right")
-    shown = (PRODUCT, "persistence", "single_feature")
-    for metric in demo.study.metrics:
-        if metric.model not in shown:
-            continue
-        ours = metric.model == PRODUCT
-        skill = "" if metric.brier_skill is None else f"{100 * metric.brier_skill:+.2f} %"
+    """Return one row per horizon: the models' scores, and the skill of the baselines they must beat."""
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="bold", title="[bold]models on all test windows", title_justify="left"
+    )
+    names = (
+        "horizon",
+        "forecasts",
+        "AUC",
+        "calibration error",
+        "Brier skill",
+        *(f"of {name.replace('_', ' ')}" for name in RIVALS),
+    )
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    found = {(metric.model, metric.horizon_h): metric for metric in demo.study.metrics}
+    for horizon_h in demo.study.spec.horizons_h:
+        ours = found[PRODUCT, horizon_h]
+        skills = (found[name, horizon_h].brier_skill for name in (PRODUCT, *RIVALS))
         table.add_row(
-            f"{metric.horizon_h} h" if ours else "",
-            "models (blend)" if ours else metric.model.replace("_", " "),
-            f"{metric.n:,}",
-            *("" if value is None else f"{value:.3f}" for value in (metric.auc,)),
-            skill,
-            "" if metric.log_loss is None else f"{metric.log_loss:.4f}",
-            "" if metric.ece is None else f"{metric.ece:.4f}",
-            style="" if ours else "dim",
+            f"{horizon_h} h", f"{ours.n:,}", _shown(ours.auc, 3), _shown(ours.ece, 4), *(_percent(skill) for skill in skills)
         )
     return table
 
 
+def _shown(value: float | None, decimals: int) -> str:
+    return "none" if value is None else f"{value:.{decimals}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:+.2f} %"
+
+
 def _portfolio(demo: Demo) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title="portfolio, net of costs", title_justify="left")
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="bold", title="[bold]portfolio, net of costs", title_justify="left"
+    )
     for name in ("", "final value", "net return", "drawdown", "orders", "fills", "trades", "fees"):
-        table.add_column(name, justify="right" if name else "left")
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, words in SERIES.items():
         run = demo.runs.get(name)
         found = run or demo.study.baselines[name]
@@ -85,33 +121,27 @@ def _portfolio(demo: Demo) -> Table:
     return table
 
 
-def _refusals(demo: Demo) -> Text:
-    text = Text("\n")
+def _refusals(demo: Demo) -> Iterator[tuple[str, str]]:
     for name in RUNS:
         found = sorted(demo.runs[name].refusals.items(), key=lambda item: (-item[1], item[0]))
         words = ", ".join(f"{gate} {n:,}" for gate, n in found) or "none"
-        text.append_text(Text.assemble((f"refusals, {SERIES[name]:11}", "bold"), f"{words}\n"))
-    return text
+        yield "refusals" if name == RUNS[0] else "", f"{SERIES[name]}: {words}"
 
 
-def _verdict(demo: Demo) -> Text:
-    return Text.assemble(("verdict\n", "bold"), *(f"  {sentence}\n" for sentence in demo.study.verdict))
+def _verdict(demo: Demo) -> Iterator[tuple[str, str]]:
+    for n, sentence in enumerate(demo.study.verdict):
+        yield "" if n else "verdict", sentence
 
 
-def _proof(demo: Demo) -> Text:
-    """Return parity, hashes, paths and seconds."""
+def _proof(demo: Demo) -> Iterator[tuple[str, RenderableType]]:
+    """Yield parity, hashes, seconds and the report's path."""
     parity = "TRUE" if demo.replay_parity else "FALSE"
     blocks = sum(found.blocks for found in demo.replays.values())
-    text = Text.assemble(
-        (f"REPLAY PARITY: {parity}", "bold green" if demo.replay_parity else "bold red"), f"  {blocks:,} blocks\n"
-    )
-    for name, value in _hashes(demo):
-        text.append_text(Text.assemble((f"{name:13}", "bold"), f"{value}\n"))
-    taken = ", ".join(f"{stage} {demo.seconds[stage]:.1f}" for stage in STAGES)
-    text.append_text(
-        Text.assemble((f"{'seconds':13}", "bold"), f"{taken}\n", (f"{'report':13}", "bold"), str(_near(demo.report)))
-    )
-    return text
+    colour = "bold green" if demo.replay_parity else "bold red"
+    yield "", Text.assemble((f"REPLAY PARITY: {parity}", colour), f"  {blocks:,} blocks recomputed from the stored bytes")
+    yield from _hashes(demo)
+    yield "seconds", ", ".join(f"{stage} {demo.seconds[stage]:.1f}" for stage in STAGES)
+    yield "report", Text(str(_near(demo.report)), overflow="fold")
 
 
 def _hashes(demo: Demo) -> Iterator[tuple[str, str]]:
