@@ -229,6 +229,7 @@ ASSUMPTIONS: Final = (
     "Equal weight is brought back to equal parts every thirty days.",
     "Calibration and expected returns are learnt on out-of-fold predictions only.",
     "Expected returns are drawn to zero where few independent spells of time support them.",
+    "A rise that all forecasts shared is not counted as expected return; a fall is.",
 )
 
 

@@ -2,7 +2,9 @@
 
 The default is the one the research kept: shrink the blended probability half-way to the base rate. Platt scaling and
 isotonic regression are fitted on the same rows and measured beside it. The expected gross return is a monotone,
-piecewise linear function of the calibrated probability, drawn to zero where there is little evidence.
+piecewise linear function of the calibrated probability, drawn to zero where there is little evidence. A rising market
+is not an edge: what all rows gained together is taken out of it, and only a common loss is left in. Otherwise "hold while
+the edge is positive" would be buy-and-hold in disguise, as the research found.
 """
 
 from __future__ import annotations
@@ -115,9 +117,9 @@ def fit_calibration(rows: OutOfFold, base_ppm: int, horizon_h: int, shrink_ppm: 
 def return_knots(prob_ppm: Ints, returns: Floats, spell_n: Ints) -> tuple[tuple[int, int], ...]:
     """Return knots (probability, expected gross return) in ppm: strictly ascending, and never descending.
 
-    Per bin of equal count: mean of the returns with both tails pulled in, times n / (n + 60) for n distinct spells
-    (rows of one spell move together and count once), then isotonic regression over the bins. Outside the outermost
-    knots the mapping stays flat.
+    Per bin of equal count: mean of the returns with both tails pulled in, less the mean of all rows where that is positive,
+    times n / (n + 60) for n distinct spells (rows of one spell move together and count once), then isotonic regression
+    over the bins. Outside the outermost knots the mapping stays flat.
 
     Args:
         prob_ppm: int64 [P], calibrated probabilities; at least one.
@@ -127,6 +129,7 @@ def return_knots(prob_ppm: Ints, returns: Floats, spell_n: Ints) -> tuple[tuple[
     bins_n = max(min(len(prob_ppm) // BIN_ROWS_MIN, KNOTS_MAX), 1)
     low, high = np.quantile(returns, [TAIL_PPM / PPM, 1.0 - TAIL_PPM / PPM])
     pulled = np.clip(returns, low, high)
+    drift = max(float(pulled.mean()), 0.0)
     order = np.argsort(prob_ppm, kind="stable")
     probs: list[float] = []
     means: list[float] = []
@@ -134,7 +137,7 @@ def return_knots(prob_ppm: Ints, returns: Floats, spell_n: Ints) -> tuple[tuple[
     for part in np.array_split(order, bins_n):
         spells = len(np.unique(spell_n[part]))
         probs.append(float(prob_ppm[part].mean()))
-        means.append(float(pulled[part].mean()) * spells / (spells + TRUST_BLOCKS))
+        means.append((float(pulled[part].mean()) - drift) * spells / (spells + TRUST_BLOCKS))
         weights.append(len(part))
     fitted = IsotonicRegression(increasing=True).fit_transform(np.arange(bins_n), means, sample_weight=weights)
     knots: dict[int, int] = {}

@@ -57,10 +57,13 @@ class Bin:
 
 def counts(prob_ppm: Ints, up: Bools) -> tuple[Ints, Ints, Ints]:
     """Return distinct probabilities ascending, and how many positive and negative outcomes each has."""
-    values, inverse = np.unique(prob_ppm, return_inverse=True)
-    positive = np.bincount(inverse[up], minlength=len(values))
-    total = np.bincount(inverse, minlength=len(values))
-    return values.astype(np.int64), positive.astype(np.int64), (total - positive).astype(np.int64)
+    if not len(prob_ppm):
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+    lowest = int(prob_ppm.min())
+    total = np.bincount(prob_ppm - lowest)  # forecasts lie close together: counting beats sorting
+    positive = np.bincount((prob_ppm - lowest)[up], minlength=len(total))
+    found = np.flatnonzero(total)
+    return found + lowest, positive[found], total[found] - positive[found]
 
 
 def score(prob_ppm: Ints, up: Bools, reference_ppm: Ints | None = None) -> Scores:
@@ -81,7 +84,7 @@ def score(prob_ppm: Ints, up: Bools, reference_ppm: Ints | None = None) -> Score
         reference = squared_error(reference_ppm, up)
         skill = 1.0 - squares / reference if reference else math.nan
     right_n = int(negative[2 * values <= PPM].sum()) + int(positive[2 * values > PPM].sum())
-    ece = sum(b.n * abs(b.prob_mean - b.observed) for b in calibration_bins(prob_ppm, up)) / n
+    ece = sum(b.n * abs(b.prob_mean - b.observed) for b in _bins(values, positive, negative, BINS_N)) / n
     return Scores(
         n=n,
         auc=rounded(_auc(positive, negative)),
@@ -101,7 +104,15 @@ def squared_error(prob_ppm: Ints, up: Bools) -> int:
 
 def calibration_bins(prob_ppm: Ints, up: Bools, bins_n: int = BINS_N) -> list[Bin]:
     """Return bins of equal row count in order of the forecast; equal forecasts never straddle a border."""
-    values, positive, negative = counts(prob_ppm, up)
+    return _bins(*counts(prob_ppm, up), bins_n)
+
+
+def rounded(value: float) -> float:
+    """Return a score rounded to the reported decimals (NaN stays)."""
+    return value if math.isnan(value) else round(value, DECIMALS)
+
+
+def _bins(values: Ints, positive: Ints, negative: Ints, bins_n: int) -> list[Bin]:
     total = positive + negative
     ended = np.cumsum(total)
     # A distinct probability belongs to the bin in which its middle row falls.
@@ -114,11 +125,6 @@ def calibration_bins(prob_ppm: Ints, up: Bools, bins_n: int = BINS_N) -> list[Bi
             mean = int((values[inside] * total[inside]).sum()) / (n * PPM)
             bins.append(Bin(rounded(mean), rounded(int(positive[inside].sum()) / n), n))
     return bins
-
-
-def rounded(value: float) -> float:
-    """Return a score rounded to the reported decimals (NaN stays)."""
-    return value if math.isnan(value) else round(value, DECIMALS)
 
 
 def _auc(positive: Ints, negative: Ints) -> float:

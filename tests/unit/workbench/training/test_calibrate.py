@@ -57,6 +57,14 @@ def test_little_evidence_draws_expected_returns_to_zero() -> None:
     assert scarce[0][1] < 0 < scarce[-1][1]
 
 
+def test_a_rising_market_is_no_edge_and_a_falling_one_is_a_warning() -> None:
+    prob = np.repeat([450_000, 500_000, 550_000], 2_000)
+    steps = np.tile([0.01, 0.03], 3_000)
+    spells = np.arange(6_000, dtype=np.int64)
+    assert all(abs(ret) < 100 for _, ret in return_knots(prob, steps, spells))
+    assert all(ret < -15_000 for _, ret in return_knots(prob, -steps, spells))
+
+
 def test_one_monstrous_return_does_not_carry_a_bin() -> None:
     prob = np.full(1_000, 520_000)
     returns = np.zeros(1_000)
