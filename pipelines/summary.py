@@ -69,16 +69,13 @@ def _dataset(demo: Demo) -> Iterator[tuple[str, str]]:
 def _quality(demo: Demo) -> Table:
     """Return one row per horizon: the models' scores, and the skill of the baselines they must beat."""
     table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="bold", title="[bold]models on all test windows", title_justify="left"
+        box=None,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        title="[bold]models on all test windows (skill: Brier, against the base rate)",
+        title_justify="left",
     )
-    names = (
-        "horizon",
-        "forecasts",
-        "AUC",
-        "calibration error",
-        "Brier skill",
-        *(f"of {name.replace('_', ' ')}" for name in RIVALS),
-    )
+    names = ("horizon", "forecasts", "AUC", "cal. error", "skill", *(name.replace("_", " ") for name in RIVALS))
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     found = {(metric.model, metric.horizon_h): metric for metric in demo.study.metrics}
@@ -101,9 +98,9 @@ def _percent(value: float | None) -> str:
 
 def _portfolio(demo: Demo) -> Table:
     table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="bold", title="[bold]portfolio, net of costs", title_justify="left"
+        box=None, padding=(0, 1, 0, 0), header_style="bold", title="[bold]portfolio, net of costs", title_justify="left"
     )
-    for name in ("", "final value", "net return", "drawdown", "orders", "fills", "trades", "fees"):
+    for name in ("", "final USD", "net return", "drawdown", "orders", "fills", "trades", "fees USD"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, words in SERIES.items():
         run = demo.runs.get(name)
@@ -111,7 +108,7 @@ def _portfolio(demo: Demo) -> Table:
         counted = (f"{run.orders:,}", f"{run.fills:,}", f"{run.trades:,}") if run else ("", "", "")
         table.add_row(
             words,
-            f"{found.final_pv_e8 / E8:,.2f} USD",
+            f"{found.final_pv_e8 / E8:,.2f}",
             f"{100 * found.net_return_ppm / PPM:+.2f} %",
             f"{100 * found.max_drawdown_ppm / PPM:.2f} %",
             *counted,
