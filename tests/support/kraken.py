@@ -52,8 +52,13 @@ class LoopbackKraken:
         for trade in self.trades[query["pair"]]:
             if trade[2] < self.now_t:
                 bars.setdefault(int(trade[2]) // step * step, []).append(trade)
-        rows = []
-        for t, inside in sorted(bars.items()):
+        rows: list[list[object]] = []
+        for t in range(min(bars), max(bars) + step, step):
+            inside = bars.get(t, [])
+            if not inside:  # as the venue does where nobody traded: the last close, no volume, no trade
+                close = rows[-1][4]
+                rows.append([t, close, close, close, close, "0.0", "0.00000000", 0])
+                continue
             prices = [p for p, *_ in inside]
             volume = f"{sum(float(v) for _, v, *_ in inside):.8f}"
             high, low = max(prices, key=float), min(prices, key=float)

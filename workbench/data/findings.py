@@ -101,7 +101,8 @@ def finding(gate: str, symbol: str, series: str, first_t: int, last_t: int, rows
 def accept(findings: Iterable[Finding], names: Sequence[str]) -> list[Finding]:
     """Return the findings with those marked that a name covers.
 
-    A name is a gate (`gap`), a gate and symbol (`gap:BTC`), or one finding in full. Fatal findings stay as they are.
+    A name is a gate (`gap`), a gate and symbol (`gap:BTC`), or one finding in full (`gap:BTC:2024-06-15T13:00Z`). The venue's
+    symbol may stand for the asset's, so that names a check prints can be used for a dataset. Fatal findings stay as they are.
 
     Raises:
         UsageError: a name starts with no known blocking gate.
@@ -118,7 +119,10 @@ def accept(findings: Iterable[Finding], names: Sequence[str]) -> list[Finding]:
     wanted = frozenset(names)
 
     def covered(f: Finding) -> bool:
-        return f.severity == "blocking" and not wanted.isdisjoint((f.gate, f"{f.gate}:{f.symbol}", f.name))
+        symbols = {f.symbol, *(key.rsplit("/", 1)[-1] for key in f.series.split("+"))}
+        by_symbol = {f"{f.gate}:{s}" for s in symbols}
+        by_time = {f"{name}:{iso(f.first_t)}" for name in by_symbol}
+        return f.severity == "blocking" and not wanted.isdisjoint({f.gate} | by_symbol | by_time)
 
     return [f.model_copy(update={"accepted": True}) if covered(f) else f for f in findings]
 

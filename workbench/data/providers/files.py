@@ -3,7 +3,7 @@
 Accepted forms, each also as one file:
 
 - `DIR/VENUE/INTERVAL/SYMBOL.parquet` (or `.csv` with the same columns and a header);
-- `DIR/INTERVAL/SYMBOL.parquet`: the folder of one venue, named after it or told apart by its symbols;
+- `DIR/INTERVAL/SYMBOL.parquet`: the folder of one venue, named after it or told apart by its symbols; or its interval folder;
 - `XBTUSD_60.csv` anywhere below DIR: Kraken OHLCVT, minutes in the name, with or without a header line.
 """
 
@@ -112,8 +112,11 @@ class FileProvider:
     def _folder(self, root: Path) -> list[SeriesRef]:
         refs: list[SeriesRef] = []
         own = {i: _bar_files(root / i) for i in INTERVALS if (root / i).is_dir()}
+        home = root
+        if root.name in INTERVALS:  # the innermost folder of the layout
+            own, home = {root.name: _bar_files(root)}, root.parent
         if own:
-            venue = self._venue_of(root, [p for files in own.values() for p in files])
+            venue = self._venue_of(home, [p for files in own.values() for p in files])
             refs += [_ref(venue, interval, p) for interval, files in own.items() for p in files]
         else:
             for folder in sorted(p for p in root.iterdir() if p.is_dir()):

@@ -2,7 +2,7 @@
 
 `OHLC` gives the last 720 candles of an interval; the newest, still forming, is never taken. Older bars are aggregated from
 `Trades`, paged by `since` (nanoseconds) at one call a second: right for weeks, not for years. For years, import Kraken's
-downloadable OHLCVT files. As in those files, an hour without trades has no bar.
+downloadable OHLCVT files. As in those files, an hour without trades has no bar (the interface repeats the last close there).
 
 The raw endpoints are used because they give Kraken's numbers as the strings it sends; the unified ones drop the trade count.
 The base URL can be injected (`BALLAST_KRAKEN_URL` or the argument): tests run a small loopback server.
@@ -107,7 +107,8 @@ class KrakenProvider:
         rows = _rows(answer)
         closed_t = int(str(answer.get("last", 0)))
         candles = np.array([[float(str(r[i])) for i in (0, 1, 2, 3, 4, 6, 7)] for r in rows], dtype=np.float64).reshape(-1, 7)
-        candles = candles[candles[:, 0] <= closed_t]
+        # Kraken repeats the last close where nobody traded; that is a fill-forward, so such a candle is no bar.
+        candles = candles[(candles[:, 0] <= closed_t) & (candles[:, 6] > 0)]
         if len(candles) == 0:
             raise DataError(
                 f"Kraken has no closed {self._interval} candle of {ref.locator}",

@@ -24,6 +24,7 @@ def test_the_whole_layout(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert keys(tmp_path, interval="1d") == ["binance-spot/1d/BTCUSDT"]
     assert keys(tmp_path / "kraken-spot") == ["kraken-spot/1h/XBTUSD"], "a folder of one venue, by its name"
+    assert keys(tmp_path / "kraken-spot" / "1h") == ["kraken-spot/1h/XBTUSD"], "its interval folder"
 
 
 def test_a_folder_of_one_venue_under_another_name_is_told_by_its_symbols(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_acceptance_is_by_gate_by_symbol_or_by_one_finding() -> None:
     assert [f.gate for f in blocking(found)] == ["gap", "gap", "wick"]
     assert [f.gate for f in blocking(accept(found, ["gap"]))] == ["wick"]
     assert [f.gate for f in blocking(accept(found, ["gap:ETH", "wick:BTC"]))] == ["gap", "gap"]
+    assert [f.gate for f in blocking(accept(found, ["gap:BTCUSDT:2024-01-01T20:00Z", "wick:BTCUSDT"]))] == ["gap"]
     one = accept(found, [found[1].name])
     assert [f.accepted for f in one] == [False, True, False]
     assert found[1].name == "gap:BTC:2024-01-01T20:00Z"

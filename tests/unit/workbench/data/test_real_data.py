@@ -196,3 +196,15 @@ def test_importing_the_real_files_again_changes_no_byte(real_data: Path, tmp_pat
     assert tree(tmp_path) == before
     catalog = Lake(tmp_path).catalog()
     assert sum(e.current.rows for e in catalog.entries) == sum(s.rows for s in first.series)
+
+
+def test_krakens_csv_downloads_give_the_dataset_of_the_same_parquet_files(real_data: Path, tmp_path: Path) -> None:
+    """The real Kraken hours written as OHLCVT, one with a header and one without."""
+    for i, symbol in enumerate(("XBTUSD", "ETHUSD")):
+        frame = pl.read_parquet(real_data / "kraken-spot" / "1h" / f"{symbol}.parquet")
+        prices = ("open", "high", "low", "close", "volume")
+        columns = [pl.col("ts_utc").dt.epoch("s").alias("timestamp"), *(pl.col(c) for c in prices)]
+        frame.select(*columns, pl.col("trades").cast(pl.Int64)).write_csv(tmp_path / f"{symbol}_60.csv", include_header=bool(i))
+    from_csv = prepare_dataset(tmp_path / "a", tmp_path)
+    assert from_csv.dataset_hash == prepare_dataset(tmp_path / "b", real_data / "kraken-spot").dataset_hash
+    assert from_csv.symbols == ("BTC", "ETH")
