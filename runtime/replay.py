@@ -346,11 +346,9 @@ def _envelope_difference(stored: Block, recomputed: Block) -> Failure:
         for name, theirs, ours in values:
             if theirs != ours:
                 return _place("header", 0, name, str(theirs), str(ours))
-    for name in ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id"):
-        theirs, ours = getattr(stored, name), getattr(recomputed, name)
-        if theirs != ours:
-            return _place(name, 0, "", _text(theirs), _text(ours))
-    return _place("block", 0, "", "another type of value", "")
+    order = ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id")
+    name = next(name for name in order if getattr(stored, name) != getattr(recomputed, name))
+    return _place(name, 0, "", _text(getattr(stored, name)), _text(getattr(recomputed, name)))
 
 
 def _text(value: object) -> str:

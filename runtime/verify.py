@@ -129,11 +129,8 @@ class ChainVerifier:
         found = self._attempt(blocks)
         if isinstance(found, VerifiedRows) or len(blocks) == 1:
             return found
-        for block in blocks:
-            single = self._attempt([block])
-            if isinstance(single, BadBlock):
-                return single
-        return found
+        singles = (self._attempt([block]) for block in blocks)
+        return next(single for single in singles if isinstance(single, BadBlock))
 
     def _attempt(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
         kept = {name: len(hashes) for name, hashes in self._hasher.hashes.items()}

@@ -106,15 +106,17 @@ class SqliteJournal:
                 raise EnvironmentFailure(
                     f"{path} exists", expected="no journal at this path", action="open it, or choose another folder"
                 )
+            with _translated(path):
+                connection = _connect(path, "rwc")
             try:
                 with _translated(path):
-                    connection = _connect(path, "rwc")
                     _make_durable(connection)
                     _write_schema(connection, genesis, account_id, mode_id)
                 journal = cls(path, connection, lock_fd)
                 journal._write_anchor()
             except BaseException:
-                path.unlink(missing_ok=True)
+                connection.close()
+                path.unlink()
                 raise
         except BaseException:
             os.close(lock_fd)
@@ -225,7 +227,12 @@ class SqliteJournal:
     def _stored_head(self) -> Head:
         with _translated(self._path):
             row = self._connection.execute("SELECT seq_n, block_hash FROM block ORDER BY seq_n DESC LIMIT 1").fetchone()
-        return Head(*row) if row else Head(0, self._genesis_hash)
+        if row is None:
+            return Head(0, self._genesis_hash)
+        head = Head(*row)
+        if type(head.seq_n) is not int or type(head.block_hash) is not bytes:
+            raise _damaged(self._path, "its last block has a cell of the wrong type")
+        return head
 
     def _write_anchor(self) -> None:
         write_anchor(self._path.with_name(ANCHOR_NAME), Anchor(self._genesis_hash, self._head))
@@ -260,12 +267,9 @@ class TruncatedJournal(VerificationError):
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        connection.execute("PRAGMA trusted_schema = OFF")
-    except BaseException:
-        connection.close()
-        raise
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")  # neither of these two reads the file
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.text_factory = bytearray  # the journal holds no text: a cell that claims to be text must not pass for bytes
     return connection
 
 
@@ -300,13 +304,15 @@ def _read_genesis(path: Path, connection: sqlite3.Connection) -> tuple[int, int,
             f"{path} has journal schema {version}", expected=f"schema {SCHEMA_VERSION} or older",
             action="open it with the newer Ballast that wrote it",
         )  # fmt: skip
-    stored = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
-    if version != SCHEMA_VERSION or stored != set(_SCHEMA):
+    stored = {bytes(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+    if version != SCHEMA_VERSION or stored != {statement.encode() for statement in _SCHEMA}:
         raise _damaged(path, "its tables or append-only triggers were changed")
     row = connection.execute("SELECT account_id, mode_id, content, hash FROM genesis").fetchone()
     if row is None:
         raise _damaged(path, "its genesis is missing")
     account_id, mode_id, content, stored_hash = row
+    if type(content) is not bytes:
+        raise _damaged(path, "its genesis has a cell of the wrong type")
     return account_id, mode_id, content, stored_hash
 
 
@@ -344,6 +350,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except BallastError:
         raise
+    except UnicodeDecodeError as e:  # SQLite's message quotes bytes of a damaged schema
+        raise _damaged(path, "its schema is not text") from e
     except sqlite3.Error as e:
         code = getattr(e, "sqlite_errorname", "") or ""
         if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

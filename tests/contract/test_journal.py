@@ -16,7 +16,7 @@ import pytest
 
 from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, write_anchor
 from runtime.adapters.journal_memory import MemoryJournal
-from runtime.adapters.journal_sqlite import SCHEMA_VERSION, SqliteJournal, TruncatedJournal
+from runtime.adapters.journal_sqlite import _SCHEMA, SCHEMA_VERSION, SqliteJournal, TruncatedJournal
 from runtime.core.codes import MODE_LIVE
 from runtime.core.digest import Block, genesis_hash
 from runtime.errors import DataError, EnvironmentFailure, InvariantError, VerificationError
@@ -213,6 +213,64 @@ def test_a_failed_append_leaves_nothing(path: Path) -> None:
     journal.close()
 
 
+def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:
+    journal = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    many = make_blocks(400)
+    journal.append(many[:2])
+    (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
+    journal._connection.execute(f"PRAGMA max_page_count = {pages + 3}")
+    with pytest.raises(EnvironmentFailure, match="full"):
+        journal.append(many[2:])
+    assert journal.head().seq_n == 2
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    journal.append(many[2:])
+    journal.close()
+    reader = SqliteJournal.open(path)
+    assert list(reader.read()) == many
+    reader.close()
+
+
+def test_a_journal_that_cannot_be_finished_is_not_left_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path, _anchor: Anchor) -> None:
+        raise EnvironmentFailure("disk full", expected="space", action="make space")
+
+    monkeypatch.setattr("runtime.adapters.journal_sqlite.write_anchor", fail)
+    with pytest.raises(EnvironmentFailure, match="disk full"):
+        SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.undo()
+    SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1).close()
+
+
+def test_a_folder_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    written(path)
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(EnvironmentFailure, match="Permission denied"):
+        SqliteJournal.open(path, writable=True)
+    with pytest.raises(EnvironmentFailure, match="cannot write the head anchor"):
+        write_anchor(path.with_name("other.json"), Anchor(bytes(32), Head(0, bytes(32))))
+
+
+def test_an_anchor_that_may_not_be_read(path: Path) -> None:
+    written(path)
+    path.with_name(ANCHOR_NAME).unlink()
+    path.with_name(ANCHOR_NAME).mkdir()
+    with pytest.raises(EnvironmentFailure, match="cannot read the head anchor"):
+        SqliteJournal.open(path)
+
+
+def test_the_anchor_uses_the_platforms_full_sync_where_there_is_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("runtime.adapters.anchor._FULL_SYNC", 51)
+    monkeypatch.setattr("fcntl.fcntl", lambda _fd, command: asked.append(command))
+    path.parent.mkdir()
+    write_anchor(path.with_name(ANCHOR_NAME), Anchor(bytes(32), Head(0, bytes(32))))
+    assert asked == [51, 51]
+
+
 def test_a_stolen_write_lock_is_one_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.adapters.journal_sqlite.BUSY_MS", 50)
     journal = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
@@ -335,6 +393,37 @@ def test_a_journal_cut_off_at_its_end_is_found_by_the_anchor(path: Path) -> None
 def test_forged_rows_at_the_ends_are_found_when_opening(path: Path, statement: str, message: str) -> None:
     written(path)
     forge(path, statement)
+    with pytest.raises(VerificationError, match=message):
+        SqliteJournal.open(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "message"),
+    [("block", "block_hash", "last block has a cell"), ("genesis", "content", "genesis has a cell")],
+)
+def test_a_cell_that_turned_into_text_is_found_when_opening(path: Path, table: str, column: str, message: str) -> None:
+    written(path)
+    connection = sqlite3.connect(path)
+    statements = [
+        sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' OR name = ?", (table,))
+    ]
+    connection.execute(f"CREATE TABLE loose AS SELECT * FROM {table}")
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"UPDATE loose SET {column} = CAST({column} AS TEXT)")
+    connection.commit()
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("DELETE FROM sqlite_schema WHERE type = 'trigger'")
+    (strict,) = (sql for sql in statements if sql.startswith("CREATE TABLE"))
+    connection.execute("UPDATE sqlite_schema SET name = ?, tbl_name = ?, sql = ? WHERE name = 'loose'", (table, table, strict))
+    connection.commit()
+    connection.close()
+    connection = sqlite3.connect(path)
+    for sql in _SCHEMA:
+        if sql.startswith("CREATE TRIGGER"):
+            connection.execute("DROP TRIGGER IF EXISTS " + sql.split()[2])
+            connection.execute(sql)
+    connection.commit()
+    connection.close()
     with pytest.raises(VerificationError, match=message):
         SqliteJournal.open(path)
 
