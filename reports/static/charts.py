@@ -118,6 +118,7 @@ def page_svg(source: str, name: str, title: str, says: str, width: int, height: 
     body = FONT_LONG.sub(r"font-size: \1px", FONT.sub(r"font-size: \1px", body))
     for variable, value in COLOURS.items():
         body = body.replace(value, f"var(--{variable})")
+    body = re.sub(r"<g\s*/>", "", body)
     body = re.sub(r">\s+<", "><", body.replace("xlink:href", "href")).replace("\n", " ")
     head = (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-s" class="plot">'

@@ -123,6 +123,25 @@ def invested_ppm(run: Run) -> int | None:
     return round(float((held["gross_e8"].to_numpy() / held["pv_e8"].to_numpy()).mean()) * 1_000_000)
 
 
+def invested_most_ppm(run: Run) -> int:
+    """Return the highest share of the portfolio that was in positions at any hour, in 1e-6 units."""
+    hours = run.tables["portfolio_hourly_state"].filter(pl.col("pv_e8") > 0)
+    return max((gross * 1_000_000 // pv for gross, pv in hours.select("gross_e8", "pv_e8").iter_rows()), default=0)
+
+
+def halted(run: Run) -> tuple[int, int] | None:
+    """Return when the drawdown tier HALT20 first held and for what share of all hours, in 1e-6 units; None if never."""
+    hours = run.tables["risk_hourly_state"]
+    rows = hours.filter(pl.col("tier_id") == c.TIER_HALT20).sort("state_id")
+    return (rows["at_t"][0], len(rows) * 1_000_000 // len(hours)) if len(rows) else None
+
+
+def entries(run: Run) -> tuple[int, int, int]:
+    """Return how many buys a run made, and when the first and the last of them filled."""
+    times = run.tables["order_fill"].filter(pl.col("side_id") == c.BUY)["at_t"].to_list()
+    return len(times), min(times, default=0), max(times, default=0)
+
+
 def daily(at_t: Ints, pv_e8: Ints) -> dict[int, int]:
     """Return the last value of each UTC day."""
     return dict(zip((at_t // DAY_T).tolist(), pv_e8.tolist(), strict=True))

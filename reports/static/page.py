@@ -15,6 +15,7 @@ from reports.static.charts import Chart
 from reports.static.inputs import RUNS, Finding, Gap, Inputs, Replay
 from reports.static.numbers import count, day, measure, money_text, percent_text, plural, utc
 from runtime.inference.panel import Ints
+from workbench.data.findings import GATES
 
 SHAP_SHOWN_N: Final = 15
 SAMPLE_QUERY: Final = "select * from cash_ledger limit 20"
@@ -96,6 +97,7 @@ class Page:
     assets: tuple[market.Asset, ...]
     chosen: str
     findings: tuple[Finding, ...]
+    found: tuple[tuple[str, str, int, int, int], ...]
     gaps: tuple[Gap, ...]
     coverage: Chart
     coverage_rows: tuple[tuple[str, int, int, int, str, str], ...]
@@ -150,6 +152,7 @@ def build(inputs: Inputs) -> Page:
         assets=tuple(assets),
         chosen=max(assets, key=lambda a: (a.chart is not None, a.fills_n)).symbol if assets else "",
         findings=inputs.manifest.findings,
+        found=_found(inputs.manifest.findings),
         gaps=tuple(sorted(inputs.manifest.gaps, key=lambda g: (-g.bars_n, g.symbol, g.first_t))),
         coverage=_coverage(inputs, symbols, starts_t, cells),
         coverage_rows=tuple(_coverage_row(inputs, symbol, row) for symbol, row in zip(symbols, cells, strict=True)),
@@ -300,10 +303,20 @@ def _coverage(inputs: Inputs, symbols: Sequence[str], starts_t: Ints, cells: Seq
 
 
 def _coverage_row(inputs: Inputs, symbol: str, row: Sequence[tuple[int, int]]) -> tuple[str, int, int, int, str, str]:
-    file = next((f for f in inputs.manifest.files if f.symbol == symbol), None)
+    files = [f for f in inputs.manifest.files if f.symbol == symbol]
     missing = [gap for gap in inputs.manifest.gaps if gap.symbol == symbol]
-    first, last = (utc(file.first_t), utc(file.last_t)) if file else ("", "")
+    first, last = (utc(min(f.first_t for f in files)), utc(max(f.last_t for f in files))) if files else ("", "")
     return symbol, sum(seen for seen, _ in row), len(missing), sum(gap.bars_n for gap in missing), first, last
+
+
+def _found(findings: Sequence[Finding]) -> tuple[tuple[str, str, int, int, int], ...]:
+    """Return (gate, meaning, findings, bars concerned, accepted) per gate, most findings first."""
+    rows = []
+    for gate in {f.gate for f in findings}:
+        mine = [f for f in findings if f.gate == gate]
+        meaning = GATES[gate][1] if gate in GATES else ""
+        rows.append((gate, meaning, len(mine), sum(f.rows_n for f in mine), sum(f.accepted for f in mine)))
+    return tuple(sorted(rows, key=lambda row: (-row[2], row[0])))
 
 
 def _profile(inputs: Inputs) -> tuple[tuple[str, str], ...]:

@@ -9,9 +9,9 @@ from typing import Final
 
 import polars as pl
 
-from reports.static.facts import SERIES, Outcome, gates, invested_ppm
+from reports.static.facts import SERIES, Outcome, entries, gates, halted, invested_most_ppm, invested_ppm
 from reports.static.inputs import Inputs, Run
-from reports.static.numbers import count, measure, money_text, percent_text, plural
+from reports.static.numbers import count, day, measure, money_text, percent_text, plural
 
 GATE_MEANINGS: Final = {
     "KILL_SWITCH": "the kill switch was on", "ENTRY_HALT": "new entries were halted by an operator",
@@ -34,6 +34,8 @@ STANDING_ASSUMPTIONS: Final = (
     "A missing bar stays missing: nothing is filled forward, features that span a gap are missing, and an asset is not traded in a gap.",
     "Every test window lies after the data its models were trained and calibrated on, with a purge and an embargo between them.",
 )
+FEW_ENTRIES_N: Final = 30
+"""With fewer entries than this, a result is an anecdote."""
 COSTS: Final = ("taker_fee_ppm", "half_spread_ppm", "slippage_ppm", "margin_ppm", "participation_ppm")
 NOT_SHOWN: Final = (
     "Intervals for the returns, a null of random scores, the number of trials, a deflated Sharpe ratio: this may be luck.",
@@ -105,10 +107,14 @@ def verdict(inputs: Inputs, results: Sequence[Outcome]) -> Verdict:
         sentences.append(why_flat(inputs.runs["ml"]))
     else:
         headline = f"The ML bundle {moved(ml.net_return_ppm)} after costs{against(ml, results)}."
+        if "ml" in inputs.runs and halted(inputs.runs["ml"]):
+            headline += " Its drawdown halted it."
         sentences.append(
-            f"It made {plural(ml.fills_n or 0, 'fill')}, paid {money_text(ml.fees_e8 or 0)} USD in fees, and its deepest drawdown was "
+            f"It made {plural(ml.fills_n or 0, 'fill')}{few(inputs.runs['ml'])}, paid {money_text(ml.fees_e8 or 0)} USD in fees, and its deepest drawdown was "
             f"{percent_text(ml.max_drawdown_ppm, sign=False)}."
         )
+    if ml is not None and "ml" in inputs.runs:
+        sentences += halt_sentences(inputs.runs["ml"])
     found = skills(inputs.tables["metrics"])
     good = [f"{skill.horizon_h} h" for skill in found if skill.some]
     if found:
@@ -118,7 +124,30 @@ def verdict(inputs: Inputs, results: Sequence[Outcome]) -> Verdict:
         )  # fmt: skip
     if "trend" in by_name:
         sentences.append(trend_sentence(by_name["trend"], results))
+        sentences += halt_sentences(inputs.runs["trend"])
     return Verdict(headline, tuple(sentences))
+
+
+def few(run: Run) -> str:
+    """Return how many of the fills were entries and when, with a warning where they are too few to judge by."""
+    n, first_t, last_t = entries(run)
+    when = f"on {day(first_t)}" if day(first_t) == day(last_t) else f"between {day(first_t)} and {day(last_t)}"
+    return f" ({plural(n, 'entry', 'entries')}, {when}{': too few to judge by' if n < FEW_ENTRIES_N else ''})"
+
+
+def halt_sentences(run: Run) -> list[str]:
+    """Return one sentence when the deepest drawdown tier stopped a run's new risk."""
+    found = halted(run)
+    if found is None:
+        return []
+    since_t, share_ppm = found
+    refused_n = run.summary.refusals.get("DRAWDOWN_TIER", 0)
+    sentence = (
+        f"{SERIES[run.name]}: on {day(since_t)} its drawdown reached the tier HALT20, which admits no new risk until an operator releases "
+        f"it. A backtest has no operator, so this held for {percent_text(share_ppm, sign=False)} of the period and refused "
+        f"{plural(refused_n, 'entry', 'entries')}; what came after says nothing about the forecasts."
+    )
+    return [sentence]
 
 
 def why_flat(run: Run) -> str:
@@ -191,10 +220,15 @@ def exposure_note(inputs: Inputs) -> str:
     for name, run in inputs.runs.items():
         mean, hours = invested_ppm(run), run.tables["risk_hourly_state"]
         if mean is not None:
-            said.append(f"{SERIES[name]} was invested {percent_text(mean, sign=False)} on average")
+            said.append(
+                f"{SERIES[name]} was invested {percent_text(mean, sign=False)} on average and {percent_text(invested_most_ppm(run), sign=False)} at most"
+            )
         if name == "ml" and len(hours) and run.summary.initial_pv_e8:
             cap_ppm = int(hours.sort("state_id")["total_cap_e8"][0]) * 1_000_000 // run.summary.initial_pv_e8
             said.insert(0, f"each run may put at most {percent_text(cap_ppm, sign=False)} of the portfolio into positions")
     rest = "the baselines obey the same cap and pay the same costs"
-    text = "; ".join([*said, rest]) + "."
+    text = (
+        "; ".join([*said, rest])
+        + ". Caps gate new risk and never force a sale, so a winner may outgrow them. In a gap a holding keeps its last price."
+    )
     return text[0].upper() + text[1:]

@@ -152,7 +152,7 @@ def make_run(panel: BarPanel, name: str, first: int, trades: bool) -> tuple[Book
                     continue
                 wants = now > then if trades else (row + i) % 5 == 0
                 open_qty = books.qty_e8.get(i, 0)
-                if wants and not open_qty and trades and sum(q > 0 for q in books.qty_e8.values()) < 5:
+                if wants and not open_qty and trades and sum(q > 0 for q in books.qty_e8.values()) < 3:
                     books.add("trade_signal", at_t, instrument_id=i, action_id=c.ENTER, reason_id=c.R_ENTRY_POSITIVE)
                     books.fill(at_t, i, c.BUY, 4_000 * 10**16 // now, now)
                 elif not wants and open_qty:
