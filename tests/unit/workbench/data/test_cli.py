@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import main
+from runtime.errors import DataError, GateError, UsageError
 from runtime.progress import silent
 from tests.support.bars import START_T, changed, some_bars, without, write_frame, write_series
 from tests.support.kraken import LoopbackKraken, serve, some_trades
@@ -121,3 +122,42 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "words"),
+    [
+        (None, "nasdaq", "source 'nasdaq'"),
+        (Path("x"), "simulated", "both --data and --source simulated"),
+        (Path("x"), "kraken", "both"),
+    ],
+)
+def test_the_demo_refuses_sources_that_contradict(home: Path, data: Path | None, source: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        prepare_dataset(home, data, source)
+
+
+def test_the_demo_refuses_data_without_hourly_bars_of_the_universe(home: Path, tmp_path: Path) -> None:
+    write_series(tmp_path, "binance-spot/1h/DOGEUSDT", some_bars())
+    with pytest.raises(DataError, match="no known symbol among DOGEUSDT.parquet"):
+        prepare_dataset(home, tmp_path)
+    write_series(tmp_path, "binance-spot/1h/BTCUSDT", some_bars())
+    with pytest.raises(DataError, match="no asset of binance-spot/1h has 2 years of bars"):
+        prepare_dataset(home, tmp_path)
+    assert not (home / "datasets").exists()
+
+
+def test_the_demo_takes_only_the_assets_of_the_folder(home: Path, tmp_path: Path) -> None:
+    """What an earlier import left in the lake takes no part, so the hash is that of the folder."""
+    write_series(tmp_path / "a", "binance-spot/1h/BTCUSDT", some_bars(17_544))
+    write_series(tmp_path / "b", "binance-spot/1h/ETHUSDT", some_bars(17_544))
+    alone = prepare_dataset(tmp_path / "fresh", tmp_path / "b")
+    prepare_dataset(home, tmp_path / "a")
+    assert prepare_dataset(home, tmp_path / "b").dataset_hash == alone.dataset_hash
+
+
+def test_the_demo_stops_at_a_second_source_that_differs(home: Path, tmp_path: Path) -> None:
+    write_series(tmp_path, "binance-spot/1h/BTCUSDT", some_bars(17_544))
+    write_series(tmp_path, "binance-spot-b/1h/BTCUSDT", changed(some_bars(48), 20, close=101.9, high=102.5))
+    with pytest.raises(GateError, match=r"second_source BTC \(1\)"):
+        prepare_dataset(home, tmp_path)

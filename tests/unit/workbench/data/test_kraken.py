@@ -77,3 +77,20 @@ def test_a_pair_without_a_closed_candle_is_refused() -> None:
     kraken = LoopbackKraken({"XBTUSD": some_trades(1, start_t=START_T)}, now_t=START_T + 60)
     with serve(kraken), pytest.raises(DataError, match="no closed 1h candle"):
         fetch(kraken)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": ["EQuery:Unknown asset pair"]}, "refused AssetPairs"),
+        ({"error": [], "result": ["not", "an", "object"]}, "Kraken answered"),
+        ({"error": []}, "Kraken answered"),
+    ],
+)
+def test_an_answer_of_another_form_is_an_environment_failure(
+    answer: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kraken = LoopbackKraken({"XBTUSD": []}, now_t=NOW_T)
+    monkeypatch.setattr(kraken, "answer", lambda _: (200, answer))
+    with serve(kraken), pytest.raises(EnvironmentFailure, match=words):
+        KrakenProvider(url=kraken.url, call_interval_ms=0, sleep=lambda _: None).series()
