@@ -74,6 +74,7 @@ WRONG: dict[str, Callable[[], list[Block]]] = {
     "gap": lambda: BLOCKS[3:4],
     "repetition": lambda: BLOCKS[1:2],
     "other history": lambda: make_blocks(1, head=Head(2, bytes(32))),
+    "text": lambda: [BLOCKS[2]._replace(payload="text")],  # type: ignore[arg-type]  what a damaged cell can yield
     "other account": lambda: make_blocks(1, head=Head(2, BLOCKS[1].block_hash), account_id=2),
     "other mode": lambda: make_blocks(1, head=Head(2, BLOCKS[1].block_hash), mode_id=MODE_LIVE),
     "header": lambda: [BLOCKS[2]._replace(header=BLOCKS[2].header[:-1] + b"\1")],
@@ -200,10 +201,11 @@ def test_sql_cannot_change_what_was_written(path: Path, statement: str) -> None:
     reader.close()
 
 
-def test_a_failed_append_leaves_nothing(path: Path) -> None:
+@pytest.mark.parametrize("how", ["ABORT", "ROLLBACK"])
+def test_a_failed_append_leaves_nothing(path: Path, how: str) -> None:
     journal = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
     journal.append(BLOCKS[:2])
-    meddle(path, "CREATE TRIGGER full BEFORE INSERT ON block WHEN new.seq_n = 6 BEGIN SELECT RAISE(ABORT, 'no'); END")
+    meddle(path, f"CREATE TRIGGER full BEFORE INSERT ON block WHEN new.seq_n = 6 BEGIN SELECT RAISE({how}, 'no'); END")
     with pytest.raises(InvariantError, match="refused a block: no"):
         journal.append(BLOCKS[2:])
     assert journal.head().seq_n == 2
@@ -463,6 +465,16 @@ def test_damaged_pages_are_one_clear_error(path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(VerificationError, match="damaged"):
         list(SqliteJournal.open(path).read())
+
+
+@pytest.mark.parametrize("byte", [0xCF, ord("x")])
+def test_a_damaged_schema_is_one_clear_error(path: Path, byte: int) -> None:
+    written(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"CREATE TABLE block") + 9] = byte
+    path.write_bytes(bytes(content))
+    with pytest.raises(VerificationError, match="damaged"):
+        SqliteJournal.open(path)
 
 
 # ---- kill -9 -----------------------------------------------------------------------------------------------------

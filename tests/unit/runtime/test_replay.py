@@ -241,13 +241,14 @@ def test_a_removed_or_swapped_block(own_home: Path, own_run: Path) -> None:
     assert failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).block == 300
 
 
-def test_damaged_pages(own_home: Path, own_run: Path) -> None:
+@pytest.mark.parametrize("first_page", [2, 20])
+def test_damaged_pages(own_home: Path, own_run: Path, first_page: int) -> None:
     path = own_run / "journal.sqlite"
     content = bytearray(path.read_bytes())
-    for at in range(8192, len(content), 1024):
-        content[at : at + 100] = b"\xff" * 100
+    for page in range(first_page, len(content) // 4096 // 2):  # the end is whole: the journal opens
+        content[page * 4096 : page * 4096 + 4096] = b"\xff" * 4096
     path.write_bytes(bytes(content))
-    failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK)
+    assert "damaged" in failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).detail
 
 
 # ---- a chain that is whole but not what the core computes ---------------------------------------------------------

@@ -139,6 +139,7 @@ def test_changed_symbols_and_feature_digests(home: Path) -> None:
         original.drop_columns(["feature_digest"]),
         original.set_column(1, "feature_digest", pa.array([None] * 5, pa.binary(32))),
         original.replace_schema_metadata(metadata | {b"ballast.symbols": b'["ETH","BTC"]'}),
+        original.replace_schema_metadata(metadata | {b"ballast.symbols": b'["BTC","BTC"]'}),
         original.replace_schema_metadata(metadata | {b"ballast.symbols": b"7"}),
         original.replace_schema_metadata({b"ballast.kind": b"forecasts"}),
     ):
