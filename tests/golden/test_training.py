@@ -55,7 +55,7 @@ def test_what_is_made_without_trained_models_is_the_same_everywhere(run: Small) 
         "folds": digest([[list(f.train), list(f.validation), list(f.test), f.purge_t, f.embargo_t] for f in run.folds]),
         "matrix": sha256(run.matrix.features, run.matrix.row_n, run.matrix.symbol_n, run.matrix.starts),
         "trend": sha256(trend_forecasts(run.panel, rows).view(np.int64)),
-        "lite": digest({name: value for name, value in Lite().parameters().items()}),
+        "lite": digest(dict(Lite().parameters())),
     })  # fmt: skip
 
 
