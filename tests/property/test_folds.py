@@ -45,7 +45,9 @@ def test_label_windows_of_one_part_never_touch_another(case: tuple[np.ndarray, d
     assert len(folds) == arguments["folds_n"]
     for fold in folds:
         assert fold.train[0] >= arguments["first_row"]
-        assert fold.train[0] < fold.train[1] <= fold.validation[0] < fold.validation[1] <= fold.test[0] < fold.test[1] <= len(at_t)
+        assert (
+            fold.train[0] < fold.train[1] <= fold.validation[0] < fold.validation[1] <= fold.test[0] < fold.test[1] <= len(at_t)
+        )
         windows = [_label_spans(at_t, part, horizon_h) for part in (fold.train, fold.validation, fold.test)]
         # earlier labels are all known (embargo included) before the later part makes its first decision
         for earlier, later in ((0, 1), (1, 2), (0, 2)):

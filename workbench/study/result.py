@@ -265,7 +265,11 @@ def _verdict(parts: StudyParts, runs: dict[str, RunSummary], baselines: dict[str
             continue
         lost = [
             baseline_words
-            for baseline, baseline_words in (("flat", "staying flat"), ("btc_hold", "holding BTC"), ("equal_weight", "equal weight"))
+            for baseline, baseline_words in (
+                ("flat", "staying flat"),
+                ("btc_hold", "holding BTC"),
+                ("equal_weight", "equal weight"),
+            )
             if run.net_return_ppm <= baselines[baseline].net_return_ppm
         ]
         judged = f"does NOT beat {' or '.join(lost)}" if lost else "ends above flat, BTC hold and equal weight"
@@ -308,7 +312,12 @@ def _tracked(parts: StudyParts, result: StudyResult, folder: Path) -> TrackedStu
         "ballast.models": str(len(result.model_hashes)),
         "mlflow.note.content": "\n\n".join(result.verdict),
     }
-    artefacts = (folder / RESULT_NAME, folder / "tables" / "metrics.parquet", folder / "tables" / "shap.parquet", folder / "bundles")
+    artefacts = (
+        folder / RESULT_NAME,
+        folder / "tables" / "metrics.parquet",
+        folder / "tables" / "shap.parquet",
+        folder / "bundles",
+    )
     return TrackedStudy(name=result.study_id, params=spec, tags=tags, metrics=metrics, artefacts=artefacts)
 
 

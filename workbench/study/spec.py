@@ -31,9 +31,13 @@ class StudySpec(BaseModel):
     grid_h: Literal[1, 2, 4, 8, 12, 24] = Field(default=4, description="hours between two decisions of the model")
     folds_n: int = Field(default=8, ge=2, le=24, description="walk-forward folds; their test windows tile the tested time")
     first_test: str = Field(
-        default="", pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="first day of the first test window (UTC); empty: after 40 % of the data"
+        default="",
+        pattern=r"^(\d{4}-\d{2}-\d{2})?$",
+        description="first day of the first test window (UTC); empty: after 40 % of the data",
     )
-    train_rule: Literal["expanding", "rolling"] = Field(default="expanding", description="train on all the past, or a rolling window")
+    train_rule: Literal["expanding", "rolling"] = Field(
+        default="expanding", description="train on all the past, or a rolling window"
+    )
     rolling_days: int = Field(default=730, ge=180, le=3650, description="length of a rolling training window in days")
     seed: int = Field(default=7, ge=0, le=2**31 - 1, description="seed of models and samples")
     profile: str = Field(default="conservative", description="governed risk profile")

@@ -69,7 +69,9 @@ def calibration_table(evaluation: Evaluation) -> pa.Table:
 
 def shap_table(rows: list[ShapRow]) -> pa.Table:
     """Return mean absolute and mean SHAP values, in log-odds, by horizon and feature."""
-    schema = pa.schema([("horizon_h", pa.int64()), ("feature", pa.string()), ("mean_abs", pa.float64()), ("mean", pa.float64())])
+    schema = pa.schema(
+        [("horizon_h", pa.int64()), ("feature", pa.string()), ("mean_abs", pa.float64()), ("mean", pa.float64())]
+    )
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
 
 
@@ -106,17 +108,19 @@ def predictions_table(trained: Trained, symbols: tuple[str, ...]) -> pa.Table:
     names = pa.DictionaryArray.from_arrays(
         pa.array(np.repeat(trained.matrix.symbol_n[part].astype(np.int32), horizons_n)), pa.array(symbols)
     )
-    return pa.table({
-        "at_t": repeated(trained.at_t[trained.matrix.row_n[part]]),
-        "symbol": names,
-        "horizon_h": pa.array(np.tile(np.array(trained.horizons_h, np.int64), part.stop - part.start)),
-        "prob_ppm": pa.array(trained.predictions.prob_ppm[part].ravel()),
-        "ret_ppm": pa.array(trained.predictions.ret_ppm[part].ravel()),
-        "uncertainty_ppm": pa.array(trained.predictions.uncertainty_ppm[part].ravel()),
-        "fold_n": repeated(fold_n),
-        "train_first_t": repeated(trained_from[fold_n]),
-        "train_last_t": repeated(trained_to[fold_n]),
-    })
+    return pa.table(
+        {
+            "at_t": repeated(trained.at_t[trained.matrix.row_n[part]]),
+            "symbol": names,
+            "horizon_h": pa.array(np.tile(np.array(trained.horizons_h, np.int64), part.stop - part.start)),
+            "prob_ppm": pa.array(trained.predictions.prob_ppm[part].ravel()),
+            "ret_ppm": pa.array(trained.predictions.ret_ppm[part].ravel()),
+            "uncertainty_ppm": pa.array(trained.predictions.uncertainty_ppm[part].ravel()),
+            "fold_n": repeated(fold_n),
+            "train_first_t": repeated(trained_from[fold_n]),
+            "train_last_t": repeated(trained_to[fold_n]),
+        }
+    )
 
 
 def equity_table(
@@ -135,12 +139,14 @@ def equity_table(
     last_t = min(int(at_t[-1]) for at_t, _ in curves.values())
     wanted = np.unique(np.append(features.at_t[first:end], last_t))
     wanted = wanted[wanted <= last_t]
-    return pa.table({
-        "at_t": pa.array(np.tile(wanted, len(curves))),
-        "series": pa.DictionaryArray.from_arrays(
-            pa.array(np.repeat(np.arange(len(curves), dtype=np.int32), len(wanted))), pa.array(list(curves))
-        ),
-        "pv_e8": pa.array(
-            np.concatenate([pv[np.searchsorted(at_t, wanted, side="right") - 1] for at_t, pv in curves.values()])
-        ),
-    })
+    return pa.table(
+        {
+            "at_t": pa.array(np.tile(wanted, len(curves))),
+            "series": pa.DictionaryArray.from_arrays(
+                pa.array(np.repeat(np.arange(len(curves), dtype=np.int32), len(wanted))), pa.array(list(curves))
+            ),
+            "pv_e8": pa.array(
+                np.concatenate([pv[np.searchsorted(at_t, wanted, side="right") - 1] for at_t, pv in curves.values()])
+            ),
+        }
+    )

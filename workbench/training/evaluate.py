@@ -169,9 +169,7 @@ def forecast_verdict(evaluation: Evaluation, horizon_h: int) -> list[str]:
     product = evaluation.overall(PRODUCT, horizon_h)
     if product.n == 0 or math.isnan(product.brier_skill):
         return [f"{horizon_h} h: no forecast could be scored."]
-    lost = [
-        BASELINE_WORDS[name] for name in BASELINES if evaluation.overall(name, horizon_h).brier <= product.brier
-    ]
+    lost = [BASELINE_WORDS[name] for name in BASELINES if evaluation.overall(name, horizon_h).brier <= product.brier]
     figures = f"AUC {product.auc:.3f}, Brier skill {100 * product.brier_skill:+.2f} % on {product.n:,} forecasts"
     if lost:
         return [f"{horizon_h} h: the model does NOT beat {' or '.join(lost)} ({figures})."]

@@ -58,6 +58,7 @@ def explain(task: ShapTask) -> list[ShapRow]:
     contributions = np.asarray(values)[:, : len(task.names)]  # the last column is the expected value
     strength, direction = np.abs(contributions).mean(axis=0).tolist(), contributions.mean(axis=0).tolist()
     rows = [
-        ShapRow(task.horizon_h, name, rounded(s), rounded(d)) for name, s, d in zip(task.names, strength, direction, strict=True)
+        ShapRow(task.horizon_h, name, rounded(s), rounded(d))
+        for name, s, d in zip(task.names, strength, direction, strict=True)
     ]
     return sorted(rows, key=lambda row: (-row.mean_abs, row.feature))

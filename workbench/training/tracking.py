@@ -122,10 +122,7 @@ def log_study(home: Path, lines: str) -> str:
     run = client.create_run(experiment_id, run_name=study.name)
     run_id: str = run.info.run_id
     now_ms = run.info.start_time
-    metrics = [
-        Metric(m.name if m.fold_n >= 0 else f"{m.name}.all", m.value, now_ms, max(m.fold_n, 0))
-        for m in study.metrics
-    ]
+    metrics = [Metric(m.name if m.fold_n >= 0 else f"{m.name}.all", m.value, now_ms, max(m.fold_n, 0)) for m in study.metrics]
     params = [Param(name, value) for name, value in study.params.items()]
     tags = [RunTag(name, value) for name, value in study.tags.items()]
     client.log_batch(run_id, metrics=metrics[:BATCH_METRICS], params=params, tags=tags)

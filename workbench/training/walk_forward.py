@@ -110,9 +110,7 @@ def train(
     rivals: list[list[Rivals | None]] = []
     for fold in folds:
         pools = [_pool(matrix, at_t, validation, folds, fold.fold_n, k, horizons_h) for k in range(len(horizons_h))]
-        calibrations.append(
-            [fit_calibration(pool, base_ppm[fold.fold_n][k], horizons_h[k]) for k, pool in enumerate(pools)]
-        )
+        calibrations.append([fit_calibration(pool, base_ppm[fold.fold_n][k], horizons_h[k]) for k, pool in enumerate(pools)])
         rivals.append([fit_rivals(pool) for pool in pools])
         report("calibrate", fold.fold_n + 1, len(folds))
     predictions = _predict(test, calibrations, folds)

@@ -110,9 +110,7 @@ def test_rows_are_time_major_then_in_universe_order(run: Small) -> None:
     for n in (0, 5, 700, len(run.matrix.starts) - 2):
         part = run.matrix.between((n, n + 1))
         assert (run.matrix.row_n[part] == n).all()
-    np.testing.assert_array_equal(
-        run.matrix.features[77], run.features[run.matrix.row_n[77], run.matrix.symbol_n[77]]
-    )
+    np.testing.assert_array_equal(run.matrix.features[77], run.features[run.matrix.row_n[77], run.matrix.symbol_n[77]])
 
 
 PROGRAM = """

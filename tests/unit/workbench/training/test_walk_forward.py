@@ -95,7 +95,9 @@ def test_all_forecasters_are_scored_on_the_same_rows_and_the_verdict_says_who_lo
         counts = {evaluation.overall(name, horizon_h).n for name in ("blend", "global", "blend_raw", *BASELINES)}
         assert len(counts) == 1
         assert evaluation.overall("base_rate", horizon_h).brier_skill == 0.0
-        folds = [r.scores.n for r in evaluation.metrics if (r.model, r.horizon_h) == ("blend", horizon_h) and r.fold_n != ALL_FOLDS]
+        folds = [
+            r.scores.n for r in evaluation.metrics if (r.model, r.horizon_h) == ("blend", horizon_h) and r.fold_n != ALL_FOLDS
+        ]
         assert sum(folds) == counts.pop()
     assert len(evaluation.verdict) == 3
     # the market is a random walk: whoever claims skill on it is not to be trusted
