@@ -14,8 +14,8 @@ from runtime.errors import EXIT_VERIFY
 def report(
     study: Annotated[str, typer.Argument(help="Study: id, unique beginning of it, path, or `latest`.")] = "latest",
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; default report.html in the study's folder.")] = None,
-    home: Annotated[Path | None, typer.Option("--home", help="Home folder [env BALLAST_HOME, ./out].")] = None,
+    home: Annotated[Path | None, typer.Option("--home", "--out", help="Home folder [env BALLAST_HOME, ./out].")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="File to write; default report.html in the study's folder.")] = None,
     replay: Annotated[
         bool, typer.Option("--replay/--no-replay", help="Replay the runs first; the report shows the outcome.")
     ] = True,
@@ -33,7 +33,7 @@ def report(
     with progress() as told:
         outcomes = replay_runs(folder, study_dir, told) if replay else {}
         told("report", 0, 1)
-        path = write_report(folder, study_dir, outcomes, out)
+        path = write_report(folder, study_dir, outcomes, file)
         told("report", 1, 1)
     parity = all(outcome["parity"] for outcome in outcomes.values()) if outcomes else None
     if json:

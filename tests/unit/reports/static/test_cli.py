@@ -39,7 +39,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def ballast_report(home: Path, out: Path, seed: str) -> dict[str, object]:
     """Run the command in a process of its own and return its JSON."""
     code = "import sys; from runtime.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "report", "latest", "--home", str(home), "--out", str(out), "--json"]
+    command = [sys.executable, "-c", code, "report", "latest", "--home", str(home), "--file", str(out), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
     found: dict[str, object] = json.loads(done.stdout)
     return found
@@ -76,7 +76,7 @@ def test_a_broken_run_is_reported_and_fails(studied: tuple[Path, Path], tmp_path
     before = anchor.read_bytes()
     anchor.write_bytes(before.replace(b"0", b"1"))
     try:
-        assert main(["report", study.name, "--home", str(home), "--out", str(tmp_path / "x.html")]) == EXIT_VERIFY
+        assert main(["report", study.name, "--home", str(home), "--file", str(tmp_path / "x.html")]) == EXIT_VERIFY
     finally:
         anchor.write_bytes(before)
     assert "REPLAY PARITY: ✕ FALSE" in Reader((tmp_path / "x.html").read_text("utf-8")).words
