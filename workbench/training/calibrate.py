@@ -32,6 +32,7 @@ TRUST_BLOCKS: Final = 60
 TAIL_PPM: Final = 10_000
 """Returns beyond the first and last percent are pulled in to them before means are taken."""
 PROB_MIN_PPM: Final = 1_000
+PLATT_DECIMALS: Final = 6
 Bools = npt.NDArray[np.bool_]
 
 
@@ -148,16 +149,21 @@ def return_knots(prob_ppm: Ints, returns: Floats, spell_n: Ints) -> tuple[tuple[
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """The two calibrations that are measured beside the default, fitted on the same rows."""
+    """The two calibrations that are measured beside the default, fitted on the same rows.
 
-    platt: LogisticRegression
+    Attributes:
+        slope, intercept: of Platt's logit, rounded: a threaded sum inside the solver may change its last bits.
+    """
+
+    slope: float
+    intercept: float
     isotonic: IsotonicRegression
 
     def probabilities(self, logit: Ints) -> tuple[Ints, Ints]:
         """Return the Platt and the isotonic probability of blended scores, int64 [P] ppm."""
         raw = logit / PPM
-        platt = self.platt.predict_proba(raw.reshape(-1, 1))[:, 1]
-        return _ppm(platt), _ppm(self.isotonic.predict(raw))
+        platt = sigmoid_ppm(quantise_logit(self.slope * raw + self.intercept))
+        return platt, _ppm(self.isotonic.predict(raw))
 
 
 def fit_rivals(rows: OutOfFold) -> Rivals | None:
@@ -166,8 +172,10 @@ def fit_rivals(rows: OutOfFold) -> Rivals | None:
     if not 0 < np.count_nonzero(rows.up) < len(rows.up):
         return None
     raw = rows.logits()[2] / PPM
+    platt = LogisticRegression(C=1e6).fit(raw.reshape(-1, 1), rows.up)
     return Rivals(
-        platt=LogisticRegression(C=1e6).fit(raw.reshape(-1, 1), rows.up),
+        slope=round(float(platt.coef_[0, 0]), PLATT_DECIMALS),
+        intercept=round(float(platt.intercept_[0]), PLATT_DECIMALS),
         isotonic=IsotonicRegression(out_of_bounds="clip", y_min=PROB_MIN_PPM / PPM, y_max=1 - PROB_MIN_PPM / PPM).fit(
             raw, rows.up.astype(np.float64)
         ),
