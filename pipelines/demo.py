@@ -9,113 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from threading import Thread
+from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict, JsonValue
-
-from reports.static.study_report import write_report
-from runtime.core.records import E8, PPM
-from runtime.errors import GateError, VerificationError
 from runtime.home import runs_path
 from runtime.progress import Report, silent
-from runtime.replay import ReplayResult, replay
-from workbench.backtest import RunSummary, load_summary
-from workbench.data.datasets import DatasetManifest
-from workbench.data.prepare import prepare_dataset
-from workbench.notebook.run import Stored, default_folder, execute, find_source, store
-from workbench.study import ML, TREND, StudyResult, load_result
-from workbench.study.baselines import Baseline
+
+if TYPE_CHECKING:
+    from pipelines.outcome import Demo
+    from workbench.data.datasets import DatasetManifest
+    from workbench.notebook.run import Executed
 
 NOTEBOOK: Final = "walk_forward"
-RUNS: Final = (ML, TREND)
-
-
-class Demo(BaseModel):
-    """What the main job did.
-
-    Attributes:
-        manifest: the dataset.
-        study: the result of the study.
-        runs: the runs' summaries as their folders hold them.
-        replays: outcome of each replay.
-        notebook_sha256, results_sha256: digests of the sealed notebook and of its result.
-        study_dir, notebook, receipt, report: where things are.
-        seconds: wall time per stage; the notebook's cells under `notebook.<cell>`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    manifest: DatasetManifest
-    study: StudyResult
-    runs: dict[str, RunSummary]
-    replays: dict[str, ReplayResult]
-    notebook_sha256: str
-    results_sha256: str
-    study_dir: Path
-    notebook: Path
-    receipt: Path
-    report: Path
-    seconds: dict[str, float]
-
-    @property
-    def replay_parity(self) -> bool:
-        """Return True when both runs were recomputed to the same blocks."""
-        return all(self.replays[name].parity for name in RUNS)
-
-    def require_proof(self) -> None:
-        """Raise when the replay differs, or proves nothing.
-
-        Raises:
-            VerificationError: a replay differs.
-            GateError: the trend run has no fills; parity of an empty ledger is no proof.
-        """
-        for name in RUNS:
-            failure = self.replays[name].failure
-            if not self.replays[name].parity:
-                raise VerificationError(
-                    f"REPLAY PARITY: FALSE for the {name} run: {failure}",
-                    expected="every block recomputed to the same bytes",
-                    action=f"run `ballast replay {self.runs[name].run_id}`; keep the folder as evidence",
-                )
-        if self.runs[TREND].fills == 0:
-            raise GateError(
-                f"the trend run of study {self.study.study_id} has no fills",
-                expected="at least one fill: parity on an empty ledger proves nothing",
-                action="use a longer history or other data",
-            )
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """Return the object that `ballast demo --json` prints; the top level describes the ML run."""
-        study = self.study
-        return {
-            "source": "SIMULATED" if study.simulated else study.source,
-            "simulated": study.simulated,
-            "venue": study.venue,
-            "symbols": list(study.symbols),
-            "dataset_hash": study.dataset_hash,
-            "feature_set_hash": study.feature_set_hash,
-            "model_hashes": list(study.model_hashes),
-            "policy_hash": study.policy_hash,
-            "bundle_hashes": dict(study.bundle_hashes),
-            **_run_json(self.runs[ML]),
-            "replay_parity": self.replay_parity,
-            "runs": {name: {**_run_json(self.runs[name]), "replay_parity": self.replays[name].parity} for name in RUNS},
-            "baselines": {name: _figures_json(found) for name, found in study.baselines.items()},
-            "metrics": [metric.model_dump(mode="json") for metric in study.metrics],
-            "folds": [fold.model_dump(mode="json") for fold in study.folds],
-            "verdict": list(study.verdict),
-            "assumptions": list(study.assumptions),
-            "study_id": study.study_id,
-            "study_digest": study.digest,
-            "notebook_sha256": self.notebook_sha256,
-            "results_sha256": self.results_sha256,
-            "study": str(self.study_dir),
-            "notebook": str(self.notebook),
-            "receipt": str(self.receipt),
-            "report": str(self.report),
-            "seconds": dict(self.seconds),
-        }
+NEEDED_LATER: Final = ("pipelines.outcome", "reports.static.study_report")
+"""Imported while the kernel works and this process waits: they take seconds, mostly for libraries the study needs."""
+MENTIONED_S: Final = 0.05
+"""Cells that take less are not worth a line."""
 
 
 def run_demo(
@@ -136,15 +47,37 @@ def run_demo(
     seconds: dict[str, float] = {}
     began_s = time.perf_counter()
     with _timed("data", seconds):
+        from workbench.data.prepare import prepare_dataset
+
         manifest = prepare_dataset(home, data, source, report)
     with _timed("notebook", seconds):
+        from workbench.notebook.run import execute, find_source
+
+        early = Thread(target=lambda: [import_module(name) for name in NEEDED_LATER], name="imports", daemon=True)
+        early.start()
         executed = execute(find_source(NOTEBOOK), {"dataset": manifest.dataset_hash}, home, workers=workers, report=report)
-        stored = store(executed, default_folder(home, executed))
+        early.join()
+    return _finish(home, manifest, executed, seconds, began_s, report)
+
+
+def _finish(
+    home: Path, manifest: DatasetManifest, executed: Executed, seconds: dict[str, float], began_s: float, report: Report
+) -> Demo:
+    """Store the notebook, replay both runs, write the report."""
+    from pipelines.outcome import RUNS, Demo
+    from reports.static.study_report import write_report
+    from runtime.replay import replay
+    from workbench.backtest import load_summary
+    from workbench.notebook.run import default_folder, store
+    from workbench.study import load_result
+
+    stored = store(executed, default_folder(home, executed))
     study_dir = stored.notebook.parent
     study = load_result(study_dir)
-    runs = {name: load_summary(runs_path(home) / study.runs[name].run_id) for name in RUNS}
+    folders = {name: runs_path(home) / study.runs[name].run_id for name in RUNS}
+    runs = {name: load_summary(folder) for name, folder in folders.items()}
     with _timed("replay", seconds):
-        replays = {name: replay(runs_path(home) / runs[name].run_id, home, report) for name in RUNS}
+        replays = {name: replay(folder, home, report) for name, folder in folders.items()}
     with _timed("report", seconds):
         report("report", 0, 1)
         page = write_report(home, study_dir, {name: found.model_dump(mode="json") for name, found in replays.items()})
@@ -152,22 +85,6 @@ def run_demo(
     seconds |= {f"notebook.{cell}": taken for cell, taken in executed.seconds.items() if taken >= MENTIONED_S}
     seconds |= {f"{name}.{stage}": round(taken, 3) for name in RUNS for stage, taken in runs[name].seconds.items()}
     seconds["total"] = round(time.perf_counter() - began_s, 3)
-    return _demo(manifest, study, runs, replays, stored, page, seconds)
-
-
-MENTIONED_S: Final = 0.05
-"""Cells that take less are not worth a line."""
-
-
-def _demo(
-    manifest: DatasetManifest,
-    study: StudyResult,
-    runs: dict[str, RunSummary],
-    replays: dict[str, ReplayResult],
-    stored: Stored,
-    page: Path,
-    seconds: dict[str, float],
-) -> Demo:
     return Demo(
         manifest=manifest,
         study=study,
@@ -175,7 +92,7 @@ def _demo(
         replays=replays,
         notebook_sha256=stored.receipt.notebook_sha256,
         results_sha256=stored.receipt.results_sha256,
-        study_dir=stored.notebook.parent,
+        study_dir=study_dir,
         notebook=stored.notebook,
         receipt=stored.receipt_path,
         report=page,
@@ -188,35 +105,3 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     began_s = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - began_s, 3)
-
-
-def _run_json(run: RunSummary) -> dict[str, JsonValue]:
-    """Return a run's figures: money in USD as numbers, and exactly in units of 1e-8."""
-    return {
-        "run_id": run.run_id,
-        "run_root": run.run_root,
-        "journal_head": run.journal_head,
-        "blocks": run.blocks,
-        "signals": run.signals,
-        "orders": run.orders,
-        "fills": run.fills,
-        "trades": run.trades,
-        "refusals": dict(run.refusals),
-        "open_positions": run.open_positions,
-        "final_pv": run.final_pv_e8 / E8,
-        "final_pv_e8": run.final_pv_e8,
-        "net_return": run.net_return_ppm / PPM,
-        "max_drawdown": run.max_drawdown_ppm / PPM,
-        "fees": run.fees_e8 / E8,
-        "slippage": run.slippage_e8 / E8,
-        "turnover": run.turnover_e8 / E8,
-    }
-
-
-def _figures_json(found: Baseline) -> dict[str, JsonValue]:
-    return {
-        "final_pv": found.final_pv_e8 / E8,
-        "final_pv_e8": found.final_pv_e8,
-        "net_return": found.net_return_ppm / PPM,
-        "max_drawdown": found.max_drawdown_ppm / PPM,
-    }

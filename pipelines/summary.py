@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.demo import RUNS, Demo
+from pipelines.outcome import RUNS, Demo
 from runtime.core.records import E8, PPM
 from workbench.training.evaluate import PRODUCT
 

@@ -23,6 +23,9 @@ POINTS_MAX: Final = 400
 FEATURES_SHOWN: Final = 12
 SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": "BTC hold", "equal_weight": "equal weight"}
 
+# The default renderer of altair puts a random id and scripts of a content network into every chart.
+alt.renderers.enable("mimetype")
+
 
 def prices_chart(panel: BarPanel, label: str) -> alt.Chart:
     """Draw the closes of every asset relative to its first one, on a logarithmic axis; a gap stays a gap."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.demo import RUNS, Demo
+from pipelines.outcome import RUNS, Demo
 from pipelines.summary import summary
 from runtime.canonical import sha256_file
 from runtime.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_USAGE, GateError, VerificationError
