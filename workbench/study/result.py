@@ -169,6 +169,7 @@ def _write_tables(home: Path, parts: StudyParts, partial: Path) -> dict[str, str
         "folds": tables.folds_table(parts.trained),
         "metrics": tables.metrics_table(parts.evaluation),
         "calibration": tables.calibration_table(parts.evaluation),
+        "returns": tables.returns_table(parts.evaluation),
         "shap": tables.shap_table(parts.shap),
         "models": tables.models_table(parts.trained, symbols),
         "predictions": tables.predictions_table(parts.trained, symbols),

@@ -67,6 +67,14 @@ def calibration_table(evaluation: Evaluation) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
+def returns_table(evaluation: Evaluation) -> pa.Table:
+    """Return expected against realised gross returns, as ratios, by horizon and bin of the expectation, over all test windows."""
+    schema = pa.schema([
+        ("horizon_h", pa.int64()), ("bin_n", pa.int64()), ("expected", pa.float64()), ("realised", pa.float64()), ("n", pa.int64()),
+    ])  # fmt: skip
+    return pa.Table.from_pylist([asdict(row) for row in evaluation.returns], schema=schema)
+
+
 def shap_table(rows: list[ShapRow]) -> pa.Table:
     """Return mean absolute and mean SHAP values, in log-odds, by horizon and feature."""
     schema = pa.schema(

@@ -19,7 +19,7 @@ from runtime.inference.predict import sigmoid_ppm
 from workbench.training.calibrate import logits
 from workbench.training.folds import Fold
 from workbench.training.matrix import Matrix
-from workbench.training.metrics import Bin, Scores, calibration_bins, score
+from workbench.training.metrics import Bin, Scores, calibration_bins, rounded, score
 from workbench.training.walk_forward import Trained
 
 ALL_FOLDS: Final = -1
@@ -57,11 +57,23 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnRow:
+    """One bar of the table of expected returns: what the forecasts of a bin expected and what came, gross, as ratios."""
+
+    horizon_h: int
+    bin_n: int
+    expected: float
+    realised: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What the forecasts are worth; `verdict` says it in plain words, one sentence per finding."""
 
     metrics: list[MetricRow]
     calibration: list[CalibrationRow]
+    returns: list[ReturnRow]
     verdict: list[str]
 
     def overall(self, model: str, horizon_h: int) -> Scores:
@@ -81,6 +93,7 @@ def evaluate(trained: Trained, past: Floats) -> Evaluation:
     """
     metrics: list[MetricRow] = []
     calibration: list[CalibrationRow] = []
+    returns: list[ReturnRow] = []
     for k, horizon_h in enumerate(trained.horizons_h):
         rows = np.flatnonzero((trained.test.fold_n >= 0) & ~np.isnan(trained.matrix.up[:, k]))
         fold_n = trained.test.fold_n[rows]
@@ -94,9 +107,10 @@ def evaluate(trained: Trained, past: Floats) -> Evaluation:
                 metrics.append(MetricRow(name, horizon_h, n, score(prob[chosen], up[chosen], reference[chosen])))
         bins = calibration_bins(forecasters[PRODUCT], up)
         calibration += [CalibrationRow(horizon_h, b, found) for b, found in enumerate(bins)]
-    evaluation = Evaluation(metrics, calibration, [])
+        returns += _return_rows(horizon_h, trained.predictions.ret_ppm[rows, k], trained.matrix.returns[rows, k])
+    evaluation = Evaluation(metrics, calibration, returns, [])
     verdict = [sentence for horizon_h in trained.horizons_h for sentence in forecast_verdict(evaluation, horizon_h)]
-    return Evaluation(metrics, calibration, verdict)
+    return Evaluation(metrics, calibration, returns, verdict)
 
 
 def _forecasters(trained: Trained, past: Floats, rows: Ints, k: int) -> dict[str, Ints]:
@@ -128,6 +142,21 @@ def _forecasters(trained: Trained, past: Floats, rows: Ints, k: int) -> dict[str
         edges = _edges(learnt)
         asked = np.asarray(trained.matrix.features[rows[here], feature])
         found["single_feature"][here] = _by_group(_quantile(learnt, edges), up, _quantile(asked, edges), base)
+    return found
+
+
+def _return_rows(horizon_h: int, expected_ppm: Ints, realised: Floats) -> list[ReturnRow]:
+    """Return bins of equal row count in order of the expected return; equal expectations never straddle a border."""
+    values, inverse = np.unique(expected_ppm, return_inverse=True)
+    total = np.bincount(inverse, minlength=len(values))
+    ended = np.cumsum(total)
+    bin_n = ((2 * ended - total) * QUANTILES_N // (2 * max(len(expected_ppm), 1)))[inverse]
+    found = []
+    for b in np.unique(bin_n).tolist():
+        inside = bin_n == b
+        n = int(inside.sum())
+        expected = int(expected_ppm[inside].sum()) / (n * PPM)
+        found.append(ReturnRow(horizon_h, b, rounded(expected), rounded(math.fsum(realised[inside].tolist()) / n), n))
     return found
 
 

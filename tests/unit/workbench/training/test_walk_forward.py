@@ -103,5 +103,14 @@ def test_all_forecasters_are_scored_on_the_same_rows_and_the_verdict_says_who_lo
     # the market is a random walk: whoever claims skill on it is not to be trusted
     assert any("does NOT beat" in sentence for sentence in evaluation.verdict)
     assert sum(row.bin.n for row in evaluation.calibration if row.horizon_h == 4) == evaluation.overall("blend", 4).n
+    for k, horizon_h in enumerate(HORIZONS_H):
+        found = [row for row in evaluation.returns if row.horizon_h == horizon_h]
+        rows = np.flatnonzero((trained.predictions.fold_n >= 0) & ~np.isnan(run.matrix.returns[:, k]))
+        assert sum(row.n for row in found) == len(rows)
+        assert [row.expected for row in found] == sorted(row.expected for row in found)
+        mean = sum(row.n * row.realised for row in found) / len(rows)
+        assert mean == pytest.approx(run.matrix.returns[rows, k].mean(), abs=1e-8)
+        expected = sum(row.n * row.expected for row in found) / len(rows)
+        assert expected == pytest.approx(trained.predictions.ret_ppm[rows, k].mean() / 1e6, abs=1e-8)
     with pytest.raises(KeyError):
         evaluation.overall("blend", 5)
