@@ -47,7 +47,7 @@ def test_codes_are_shown_with_their_names(own_home: Path, own_run: Path) -> None
     assert (failure.field, failure.stored, failure.recomputed) == ("liquidity_id", "2 MAKER", "1 TAKER")
 
 
-@pytest.mark.parametrize("flips_n", [35, pytest.param(700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips_n", [35, pytest.param(400, marks=pytest.mark.slow)])
 def test_random_flips_in_stored_blocks_are_each_found_at_their_block(
     own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch, flips_n: int
 ) -> None:
@@ -76,7 +76,7 @@ def test_random_flips_in_stored_blocks_are_each_found_at_their_block(
         path.write_bytes(original)
 
 
-@pytest.mark.parametrize("flips_n", [40, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips_n", [40, pytest.param(800, marks=pytest.mark.slow)])
 def test_flips_anywhere_in_the_file_are_found_or_change_nothing(
     own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch, flips_n: int
 ) -> None:
