@@ -100,11 +100,14 @@ def price_chart(symbol: str, prices: Prices, marks: Mapping[str, Marks], says: s
             for x, y, glyph, colour in ((mine.buy_t, mine.buy, "^", OK), (mine.sell_t, mine.sell, "v", ACCENT)):
                 keep = distinct(x / unit_t, np.log(y / low) / np.log(high / low + 1e-9) * (height - 72))
                 face, edge = (colour, SURFACE) if run == "ml" else (SURFACE, colour)
-                (line,) = axes.plot(x[keep], y[keep], glyph, color=colour, markerfacecolor=face, markeredgecolor=edge, markersize=7,
+                (line,) = axes.plot(x[keep], y[keep], glyph, color=colour, markerfacecolor=face, markeredgecolor=edge, markersize=9 if run == "ml" else 7,
                                     markeredgewidth=0.7 if run == "ml" else 1.4, zorder=6)  # fmt: skip
                 line.set_gid(f"{CLASS_PREFIX}m-{run}")
             shown = np.unique((mine.refused_t / unit_t / 3).astype(np.int64)) * 3 * unit_t
-            rail.plot(shown, [1.5 if run == "trend" else 0.5] * len(shown), "x", color=WARN, markersize=3.5, markeredgewidth=1)
+            (crosses,) = rail.plot(
+                shown, [1.5 if run == "trend" else 0.5] * len(shown), "x", color=WARN, markersize=3.5, markeredgewidth=1
+            )
+            crosses.set_gid(f"{CLASS_PREFIX}m-{run}")
         stamp(figure, simulated)
 
     title = f"{symbol}: price, fills and refusals"

@@ -15,7 +15,9 @@ def report(
     study: Annotated[str, typer.Argument(help="Study: id, unique beginning of it, path, or `latest`.")] = "latest",
     *,
     home: Annotated[Path | None, typer.Option("--home", "--out", help="Home folder [env BALLAST_HOME, ./out].")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="File to write; default report.html in the study's folder.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="File to write; default report.html in the study's folder.")
+    ] = None,
     replay: Annotated[
         bool, typer.Option("--replay/--no-replay", help="Replay the runs first; the report shows the outcome.")
     ] = True,

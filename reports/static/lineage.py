@@ -53,19 +53,24 @@ def hashes(inputs: Inputs) -> tuple[Hash, ...]:
     ]
     for name, run in inputs.runs.items():
         label, s = SERIES[name], run.summary
-        found += [Hash(f"{label}: {words(path)}", value, "named in the run's header") for path, value in digests(dict(run.genesis), "")
-                  if value not in {h.value for h in found}]  # fmt: skip
+        add_new(found, label, dict(run.genesis), "named in the run's header")
         found += [
             Hash(f"{label}: genesis file", run.genesis_sha256, f"SHA-256 of genesis.json of run {s.run_id}"),
             Hash(f"{label}: journal head", s.journal_head, f"hash of the last of {plural(s.blocks, 'block')}"),
             Hash(f"{label}: run root", s.run_root, "stands for the whole run: header, last block, length"),
         ]
-    found += [Hash(f"Notebook: {words(path)}", value, "receipt of the sealed notebook") for path, value in digests(dict(inputs.receipt), "")
-              if value not in {h.value for h in found}]  # fmt: skip
+    add_new(found, "Notebook", dict(inputs.receipt), "receipt of the sealed notebook")
     found += [
         Hash(f"Table: {name}", value, f"SHA-256 of tables/{name}.parquet") for name, value in sorted(study.tables.items())
     ]
     return tuple(found)
+
+
+def add_new(found: list[Hash], label: str, value: JsonValue, note: str) -> None:
+    """Append the digests inside a JSON value that are not in the list yet, under whatever name they stand there."""
+    for path, text in digests(value, ""):
+        if all(text != known.value for known in found):
+            found.append(Hash(f"{label}: {words(path)}", text, note))
 
 
 def digests(value: JsonValue, path: str) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,10 @@ class Asset:
 
 
 def period(inputs: Inputs) -> tuple[int, int]:
-    """Return first and last time of all runs, or of the dataset when there is none."""
+    """Return first and last time of the tests, else of all runs, else of the dataset."""
+    folds = inputs.tables["folds"]
+    if len(folds):
+        return min(folds["test_first_t"].to_list()), max(folds["test_last_t"].to_list())
     if not inputs.runs:
         return inputs.manifest.first_t, inputs.manifest.last_t
     summaries = [run.summary for run in inputs.runs.values()]
