@@ -194,6 +194,14 @@ def test_an_altered_manifest_or_file_is_noticed(home: Path, tmp_path: Path) -> N
         load_panel(home, manifest)
 
 
+def test_a_manifest_that_counts_other_bars_is_refused(home: Path, tmp_path: Path) -> None:
+    bring(home, tmp_path, BTCUSDT=some_bars())
+    manifest = build(home)
+    file = manifest.files[0].model_copy(update={"rows": 47})
+    with pytest.raises(VerificationError, match="48 bars in the dataset's range"):
+        load_panel(home, manifest.model_copy(update={"files": (file,)}))
+
+
 def test_a_later_import_does_not_change_a_dataset(home: Path, tmp_path: Path) -> None:
     bring(home, tmp_path, BTCUSDT=some_bars(48))
     manifest = build(home)

@@ -52,6 +52,13 @@ def test_each_malformed_bar_is_found_alone(gate: str, row: int, values: dict[str
     assert (found[0].severity, found[0].first_t // HOUR_T) == ("fatal", START_T // HOUR_T + row)
 
 
+@pytest.mark.parametrize("name", ["high", "low"])
+def test_a_price_inside_the_body_is_no_high_or_low(name: str) -> None:
+    bars = some_bars()
+    middle = float(bars.open[9] + bars.close[9]) / 2
+    assert gates_of(form_findings(changed(bars, 9, **{name: middle}), SERIES)) == [("ohlc", 1)]
+
+
 def test_order_and_duplicates_are_told_apart() -> None:
     swapped = some_bars().take(np.array([0, 2, 1, 3]))
     assert gates_of(form_findings(swapped, SERIES)) == [("ordering", 1)]

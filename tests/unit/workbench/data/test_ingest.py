@@ -85,6 +85,20 @@ def test_a_forming_bar_may_be_completed_and_the_change_is_on_record(home: Path, 
     assert entry.versions[0].unclosed_t == (START_T + 30 * HOUR_T,)
 
 
+def test_a_bar_that_turns_out_to_have_been_whole_is_no_longer_open(home: Path, tmp_path: Path) -> None:
+    """No bar changes, yet the lake now knows that one of them had closed."""
+    whole = some_bars(96)
+    bring(home, tmp_path / "a", whole.take(slice(0, 31)))
+    bring(home, tmp_path / "b", whole.take(slice(31, 96)))
+    before = Lake(home).catalog().get(KEY)
+    bring(home, tmp_path / "c", whole.take(slice(24, 48)))
+    after = Lake(home).catalog().get(KEY)
+    assert before is not None
+    assert after is not None
+    assert (before.current.unclosed_t, after.current.unclosed_t) == ((START_T + 30 * HOUR_T,), ())
+    assert before.current.sha256 == after.current.sha256 == whole.digest
+
+
 def test_bars_on_record_change_only_with_a_reason(home: Path, tmp_path: Path) -> None:
     bring(home, tmp_path / "in", some_bars())
     before = tree(home)
