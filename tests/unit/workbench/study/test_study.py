@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,24 @@ import polars as pl
 import pytest
 
 from runtime.canonical import sha256_file, sha256_hex
-from runtime.errors import DataError, InvariantError, UsageError
+from runtime.errors import DataError, EnvironmentFailure, InvariantError, UsageError
 from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.prepare import DEMO_ACCEPTED
 from workbench.data.providers.simulated import VENUE, SimulatedProvider
-from workbench.study import StudyResult, StudySpec, load_result, resolve_dataset, run_study, stages, study_dir
+from workbench.study import (
+    StudyParts,
+    StudyResult,
+    StudySpec,
+    load_result,
+    resolve_dataset,
+    run_study,
+    stages,
+    study_dir,
+    write_study,
+)
 from workbench.training.executor import InProcessExecutor, ProcessExecutor
+from workbench.training.tracking import EXPERIMENT, begin
 
 HOURS = 12_000
 SYMBOLS = ("BTC", "ETH", "LTC", "XRP")
@@ -163,8 +175,6 @@ def test_a_leak_stops_the_study_and_leaves_the_folder_alone(
 
     def leaky(*args: object, **kwargs: object) -> object:
         folds = honest(*args, **kwargs)  # type: ignore[arg-type]
-        from dataclasses import replace
-
         return [replace(fold, train=(fold.train[0], fold.test[0] + 50)) for fold in folds]
 
     monkeypatch.setattr(stages.folding, "make_folds", leaky)
@@ -173,12 +183,32 @@ def test_a_leak_stops_the_study_and_leaves_the_folder_alone(
     assert contents(folder) == before
 
 
-def test_the_core_gets_the_forecasts_of_the_table(home: Path, result: StudyResult, folder: Path) -> None:
-    data = stages.load(result.spec, home)
-    features = stages.make_features(data, result.spec, InProcessExecutor())
-    folds = stages.make_folds(features, result.spec)
-    trained = stages.train(data, features, folds, result.spec, InProcessExecutor())
-    forecasts = stages.forecast_ml(data, features, trained, result.spec)
+@pytest.fixture(scope="module")
+def parts(home: Path, result: StudyResult) -> StudyParts:
+    """Return the study stage by stage, as the notebook does."""
+    spec, executor = result.spec, InProcessExecutor()
+    data = stages.load(spec, home)
+    features = stages.make_features(data, spec, executor)
+    folds = stages.make_folds(features, spec)
+    trained = stages.train(data, features, folds, spec, executor)
+    return StudyParts(
+        spec=spec,
+        data=data,
+        features=features,
+        trained=trained,
+        evaluation=stages.evaluate(data, features, trained, spec),
+        shap=stages.explain(trained, spec, executor),
+        runs=result.runs,
+        baselines=stages.baselines(data, features, folds, spec),
+    )
+
+
+def test_stage_by_stage_gives_the_result_of_the_whole(home: Path, result: StudyResult, parts: StudyParts) -> None:
+    assert write_study(home, parts) == result
+
+
+def test_the_core_gets_the_forecasts_of_the_table(folder: Path, parts: StudyParts) -> None:
+    forecasts = stages.forecast_ml(parts.data, parts.features, parts.trained, parts.spec)
     predictions = table(folder, "predictions").with_columns(pl.col("symbol").cast(pl.String))
     for name, horizon_h in (("near", 4), ("main", 24), ("far", 72)):
         part = predictions.filter(horizon_h=horizon_h)
@@ -187,6 +217,42 @@ def test_the_core_gets_the_forecasts_of_the_table(home: Path, result: StudyResul
         np.testing.assert_array_equal(forecasts.rows[f"prob_{name}_ppm"][time_n, symbol_n], part["prob_ppm"].to_numpy())
         np.testing.assert_array_equal(forecasts.rows[f"ret_{name}_ppm"][time_n, symbol_n], part["ret_ppm"].to_numpy())
     assert forecasts.rows["valid_n"].sum() == len(predictions) // 3
+
+
+def test_the_verdict_names_a_flat_run_and_every_baseline_that_was_not_beaten(home: Path, parts: StudyParts) -> None:
+    flat = parts.runs["ml"].model_copy(update={"orders": 0, "refusals": {"COST": 12}})
+    poor = parts.runs["trend"].model_copy(update={"orders": 3, "net_return_ppm": -999_999, "run_root": "0" * 64})
+    spec = parts.spec.model_copy(update={"seed": 1234})  # its own folder
+    verdict = write_study(home, replace(parts, spec=spec, runs={"ml": flat, "trend": poor})).verdict
+    assert "The ML run placed no order and stayed flat: no expected return paid for its costs (refusals: COST 12)." in verdict
+    assert any("The trend run does NOT beat staying flat or holding BTC or equal weight: net -100.00 %" in s for s in verdict)
+    rich = poor.model_copy(update={"net_return_ppm": 9_999_999})
+    verdict = write_study(home, replace(parts, spec=spec, runs={"ml": flat, "trend": rich})).verdict
+    assert any("The trend run ends above flat, BTC hold and equal weight" in sentence for sentence in verdict)
+
+
+def test_a_folder_that_cannot_be_written_is_an_environment_failure(tmp_path: Path, parts: StudyParts) -> None:
+    (tmp_path / "studies").write_text("in the way")
+    with pytest.raises(EnvironmentFailure, match="cannot write"):
+        write_study(tmp_path, parts)
+    assert [p.name for p in tmp_path.iterdir()] == ["studies"]
+
+
+@pytest.mark.slow
+def test_a_tracked_study_is_in_mlflow_with_its_hashes_and_fold_metrics(
+    home: Path, result: StudyResult, parts: StudyParts
+) -> None:
+    assert write_study(home, parts, begin(home)) == result
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert run.data.tags["ballast.study_digest"] == result.digest
+    assert run.data.tags["ballast.dataset_hash"] == result.dataset_hash
+    assert run.data.params["folds_n"] == "2"
+    blend = next(m for m in result.metrics if (m.model, m.horizon_h) == ("blend", 24))
+    assert run.data.metrics["blend.24h.auc.all"] == blend.auc
+    assert len(client.get_metric_history(run.info.run_id, "blend.24h.auc")) == 2
 
 
 def test_what_is_missing_is_refused_with_what_to_do(home: Path, result: StudyResult) -> None:
