@@ -98,7 +98,7 @@ def given(
 @app.cell(hide_code=True)
 def controls(given):
     controls = controls_for(given)
-    controls
+    controls.vstack()
     return (controls,)
 
 

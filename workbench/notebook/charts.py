@@ -18,18 +18,22 @@ from workbench.training.explain import ShapRow
 from workbench.training.folds import Fold
 
 WIDTH_PX: Final = 720
+ROWS_MAX: Final = 4_800
+"""Points per chart, below altair's own limit of 5,000: a notebook is read, not zoomed into."""
 POINTS_MAX: Final = 400
-"""Points per curve: a notebook is read, not zoomed into; the exact curves are in the study's tables."""
+"""Points per curve; the exact curves are in the study's tables."""
 FEATURES_SHOWN: Final = 12
 SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": "BTC hold", "equal_weight": "equal weight"}
 
-# The default renderer of altair puts a random id and scripts of a content network into every chart.
-alt.renderers.enable("mimetype")
+# The default renderer of altair puts a random id and scripts of a content network into every chart. marimo sets its own.
+if alt.renderers.active == "default":
+    alt.renderers.enable("mimetype")
 
 
 def prices_chart(panel: BarPanel, label: str) -> alt.Chart:
     """Draw the closes of every asset relative to its first one, on a logarithmic axis; a gap stays a gap."""
-    step = max(len(panel.open_t) // POINTS_MAX, 1)
+    points = min(POINTS_MAX, ROWS_MAX // max(len(panel.symbols), 1))
+    step = -(-len(panel.open_t) // points)
     frames = []
     for s, symbol in enumerate(panel.symbols):
         close = panel.close[:, s]
@@ -150,7 +154,7 @@ def equity_chart(curves: pl.DataFrame, label: str) -> alt.VConcatChart:
         label: label of the data.
     """
     times = curves["at_t"].unique().sort()
-    kept = times.gather_every(max(len(times) // POINTS_MAX, 1))
+    kept = times.gather_every(-(-len(times) // POINTS_MAX))
     table = (
         curves.with_columns(pl.col("series").cast(pl.String).replace(SERIES), pl.col("pv_e8") / E8)
         .with_columns(drawdown=(pl.col("pv_e8") / pl.col("pv_e8").cum_max().over("series") - 1) * 100)

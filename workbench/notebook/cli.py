@@ -85,15 +85,19 @@ def verify(
 
 @notebook.command(context_settings=PAIRS)
 def pin(arguments: Arguments, workers: WorkersOption = None, as_json: JsonOption = False) -> None:
-    """Record the digests of a run with these parameters for this platform in notebooks/pins.json."""
+    """Record the digests of a run for this platform in notebooks/pins.json.
+
+    Without -p, the parameters of the existing pin are used again.
+    """
     from workbench.notebook.environment import environment
-    from workbench.notebook.pins import pins_path
+    from workbench.notebook.pins import pins_path, read_pins
     from workbench.notebook.run import find_source, parameters_from_text
     from workbench.notebook.verify import repin
 
     name, pairs = _split(arguments)
     source = find_source(name)
-    given = parameters_from_text(source, pairs)
+    before = read_pins(pins_path(source)).get(source.stem)
+    given = before.parameters if before is not None and not pairs else parameters_from_text(source, pairs)
     with progress() as report:
         made = repin(source, given, workers=workers, report=report)
     here = made.platforms[environment().fingerprint]

@@ -67,9 +67,9 @@ def _widget(field: FieldInfo, label: str, value: Any) -> Any:
     if annotation is bool:
         return mo.ui.switch(value, label=label)
     if annotation is int and low is not None and high is not None and high - low <= SLIDER_STEPS_MAX:
-        return mo.ui.slider(int(low), int(high), 1, value=value, label=label, show_value=True)
+        return mo.ui.slider(int(low), int(high), 1, value=value, label=label, show_value=True, debounce=True)
     if annotation in (int, float):
-        return mo.ui.number(low, high, step=1 if annotation is int else None, value=value, label=label)
+        return mo.ui.number(low, high, step=1 if annotation is int else None, value=value, label=label, debounce=True)
     if annotation is str:
         return mo.ui.text(value, label=label)
     raise InvariantError(

@@ -13,6 +13,8 @@ from runtime.canonical import canonical_json, digest
 
 RESULT_MIME: Final = "application/vnd.ballast.result+json"
 SPEC_MIME: Final = "application/vnd.ballast.spec+json"
+SHOWN_MAX: Final = 100
+"""Characters of a value in the table for people; the whole of it is under the MIME type."""
 GOVERNED_MIMES: Final = (RESULT_MIME, SPEC_MIME)
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -69,4 +71,6 @@ def show_spec(spec: BaseModel) -> ShownSpec:
 
 def _short(value: Json) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 120 else text[:117] + "..."
+    if len(text) <= SHOWN_MAX:
+        return text
+    return f"{len(value)} entries" if isinstance(value, list | dict) else f"{text[:SHOWN_MAX]}..."
