@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE: Final = "BALLAST_DEBUG"
 JSON_OPTION: Final = "--json"
+MESSAGE_CHARS_MAX: Final = 400
 PLAIN_INTERVAL_S: Final = 5.0
 """Seconds between two progress lines of one stage when stderr is not a terminal."""
 
@@ -188,9 +189,14 @@ def _wrong_usage(error: typer.TyperException) -> int:
     return _fail("usage", message, usage, f"see `{path} --help`", error.exit_code)
 
 
+def _short(text: str) -> str:
+    """Return the beginning of a foreign message; the whole of it is in the traceback."""
+    return text if len(text) <= MESSAGE_CHARS_MAX else f"{text[:MESSAGE_CHARS_MAX]} …"
+
+
 def _unexpected(error: Exception) -> int:
     trace = "".join(traceback.format_exception(error))
-    got = f"unexpected {type(error).__name__}: {error}"
+    got = f"unexpected {type(error).__name__}: {_short(str(error))}"
     expected = "no such failure: this is a bug in ballast"
     if os.environ.get(DEBUG_VARIABLE) == "1":
         print(trace, file=sys.stderr)

@@ -77,6 +77,16 @@ def test_a_bug_leaves_its_traceback_in_a_file(
     assert "ZeroDivisionError: oh" in crash.read_text("utf-8")
 
 
+def test_a_bug_with_an_endless_message_is_told_in_short(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert console.run(lambda: raiser(ZeroDivisionError("oh" * 100_000))) == 1
+    assert len(capsys.readouterr().err) < 1_000
+    (crash,) = tmp_path.glob("ballast-crash-*.txt")
+    assert len(crash.read_text("utf-8")) > 200_000
+
+
 def test_debug_prints_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv(console.DEBUG_VARIABLE, "1")
     assert console.run(lambda: raiser(ZeroDivisionError("oh"))) == 1
