@@ -23,11 +23,21 @@ ROWS_MAX: Final = 4_800
 POINTS_MAX: Final = 400
 """Points per curve; the exact curves are in the study's tables."""
 FEATURES_SHOWN: Final = 12
+VEGA_MIME: Final = "application/vnd.vegalite.v6+json"
 SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": "BTC hold", "equal_weight": "equal weight"}
 
-# The default renderer of altair puts a random id and scripts of a content network into every chart. marimo sets its own.
-if alt.renderers.active == "default":
-    alt.renderers.enable("mimetype")
+
+def _render(spec: dict[str, object], **_metadata: object) -> dict[str, object]:
+    """Return a chart as Jupyter shows it: its specification alone.
+
+    altair's own HTML carries a random id and scripts of a content network, and its own MIME type is refused by nbformat.
+    """
+    return {VEGA_MIME: spec, "text/plain": f"chart: {spec.get('title', '')}"}
+
+
+if alt.renderers.active == "default":  # marimo sets its own
+    alt.renderers.register("ballast", _render)
+    alt.renderers.enable("ballast")
 
 
 def prices_chart(panel: BarPanel, label: str) -> alt.Chart:

@@ -67,6 +67,7 @@ def seal(nb: NotebookNode, parameters: Mapping[str, Value], private: Sequence[st
             cell["outputs"] = [from_dict(output) for output in _sealed_outputs(cell.get("outputs", []))]
             _refuse_private(cell, private)
     nb.metadata.pop("widgets", None)
+    _refuse_invalid(nb)
     nb.metadata["papermill"] = from_dict({"parameters": dict(parameters)})
     sealed = Seal(
         source_sha256=nb.metadata["marimo"]["source_sha256"],
@@ -148,6 +149,23 @@ def _refuse_private(cell: NotebookNode, private: Sequence[str]) -> None:
                 expected="outputs that are the same on every machine",
                 action="print names and digests, not paths",
             )
+
+
+def _refuse_invalid(nb: NotebookNode) -> None:
+    from nbformat import ValidationError, validate
+
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            try:
+                validate(output, ref="output", version=4)
+            except ValidationError as e:
+                name = cell.metadata.get("marimo", {}).get("name", cell.get("id"))
+                where = "/".join(str(part) for part in e.absolute_path)
+                raise DataError(
+                    f"the output of cell {name!r} is not valid in a notebook: {where}",
+                    expected="JSON only under a MIME type that ends in json",
+                    action="show it in another form",
+                ) from e
 
 
 def parameters_cell(nb: NotebookNode) -> str:
