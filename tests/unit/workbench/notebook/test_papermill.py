@@ -69,13 +69,19 @@ def test_nbval_confirms_the_sealed_notebook(executed: Executed, tmp_path: Path) 
         "--nbval-current-env",
     ]
     done = subprocess.run(
-        [*command, "-p", "nbval", "-p", "no:randomly", "--nbval-sanitize-with", str(rules), str(path)], capture_output=True, text=True, check=False
+        [*command, "-p", "nbval", "-p", "no:randomly", "--nbval-sanitize-with", str(rules), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     changed = executed.content.decode().replace('"above": 94', '"above": 95')
     assert changed.encode() != executed.content
     path.write_text(changed)
     done = subprocess.run(
-        [*command, "-p", "nbval", "-p", "no:randomly", "--nbval-sanitize-with", str(rules), str(path)], capture_output=True, text=True, check=False
+        [*command, "-p", "nbval", "-p", "no:randomly", "--nbval-sanitize-with", str(rules), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
