@@ -68,7 +68,7 @@ class RiskProfile(BaseModel):
     strong_negative_ret_ppm: int = Field(default=-6_000, ge=-1_000_000, le=0, description="expected return, strongly negative")
     entry_persist_n: int = Field(default=2, ge=1, le=48, description="consecutive forecasts that confirm a better class")
     exit_persist_n: int = Field(default=2, ge=1, le=48, description="consecutive forecasts that confirm a worse class")
-    uncertain_ppm: Ppm = Field(default=450_000, description="uncertainty at which a neutral open position is reduced")
+    uncertain_ppm: Ppm = Field(default=55_000, description="uncertainty at which a neutral open position is reduced")
     near_drop_ppm: int = Field(default=5_000, ge=0, le=1_000_000, description="predicted near-term drop that delays an entry")
     derisk_ppm: Ppm = Field(default=500_000, description="share of a position that a reduction sells")
     derisk_max_n: int = Field(default=2, ge=0, le=20, description="reductions per campaign")
