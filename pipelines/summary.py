@@ -20,6 +20,7 @@ SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": 
 RIVALS: Final = ("persistence", "single_feature")
 """Baseline forecasts whose skill stands beside the models'; skill is measured against the base rate."""
 STAGES: Final = ("data", "notebook", "replay", "report", "total")
+CELLS_SHOWN: Final = 6
 COLUMNS: Final = 110
 
 
@@ -137,8 +138,17 @@ def _proof(demo: Demo) -> Iterator[tuple[str, RenderableType]]:
     colour = "bold green" if demo.replay_parity else "bold red"
     yield "", Text.assemble((f"REPLAY PARITY: {parity}", colour), f"  {blocks:,} blocks recomputed from the stored bytes")
     yield from _hashes(demo)
-    yield "seconds", ", ".join(f"{stage} {demo.seconds[stage]:.1f}" for stage in STAGES)
+    yield "seconds", ", ".join(_stage(demo, stage) for stage in STAGES)
     yield "report", Text(str(_near(demo.report)), overflow="fold")
+
+
+def _stage(demo: Demo, stage: str) -> str:
+    """Return a stage's seconds, for the notebook with its longest cells in the order in which they ran."""
+    text = f"{stage} {demo.seconds[stage]:.1f}"
+    cells = {k.removeprefix("notebook."): v for k, v in demo.seconds.items() if k.startswith(f"{stage}.")}
+    longest = sorted(cells.values(), reverse=True)[:CELLS_SHOWN][-1:]
+    inner = ", ".join(f"{name} {taken:.1f}" for name, taken in cells.items() if longest and taken >= longest[0])
+    return f"{text} ({inner})" if inner else text
 
 
 def _hashes(demo: Demo) -> Iterator[tuple[str, str]]:
