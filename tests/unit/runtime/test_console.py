@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -141,3 +142,47 @@ def test_a_signal_ends_the_command_with_130_and_runs_finally(number: signal.Sign
     assert (process.returncode, out) == (130, "cleaned\n")
     assert "interrupted" in err
     assert "Traceback" not in err
+
+
+def test_a_table_in_a_pipe_is_not_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console.stdout_console().width == console.PIPE_COLUMNS
+    assert console.stderr_console().width == console.PIPE_COLUMNS
+    monkeypatch.setenv("COLUMNS", "200")
+    assert console.stdout_console().width == 200
+
+
+def test_a_crash_file_that_cannot_be_written_is_no_second_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    assert console.run(lambda: raiser(ZeroDivisionError("oh"))) == 1
+    assert "BALLAST_DEBUG=1" in capsys.readouterr().err
+
+
+def test_an_abort_of_a_prompt_is_an_interruption() -> None:
+    assert console.run(lambda: raiser(typer.Abort())) == 130
+
+
+def test_outside_the_main_thread_signals_belong_to_the_embedder() -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(console.run(lambda: None)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_a_terminal_gets_one_bar_per_stage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with console.progress() as report:
+        report("features", 1, 2)
+        report("features", 2, 2)
+        report("train", 5, 0)
+    shown = capsys.readouterr().err
+    assert "features" in shown
+    assert "2/2" in shown
+    assert "train" in shown
+
+
+def test_a_typer_exit_outside_typer_keeps_its_code() -> None:
+    assert console.run(lambda: raiser(typer.Exit(5))) == 5

@@ -125,3 +125,30 @@ def test_compiled_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert doctor.check_compiled().found.startswith("empty")
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert doctor.check_compiled().status == "warn"
+
+
+def test_keyring_that_fails_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise RuntimeError("no bus")
+
+    monkeypatch.setattr(keyring, "get_keyring", broken)
+    row = doctor.check_keyring()
+    assert (row.status, row.found) == ("warn", "RuntimeError: no bus")
+
+
+def test_data_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "lake").mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert doctor.check_data(home).status == "fail"
+
+
+def test_no_lock_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "runtime" / "commands" / "doctor.py"))
+    assert doctor.check_lock().status == "warn"
+
+
+def test_compiled_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert doctor.check_compiled().status == "warn"
