@@ -38,8 +38,8 @@ def summary(demo: Demo) -> RenderableType:
 def _lines(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     """Return labels and texts in two columns; a long text wraps within its own."""
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(style="bold", width=12, no_wrap=True)
-    grid.add_column()
+    grid.add_column(style="bold", width=9, no_wrap=True)
+    grid.add_column(overflow="fold")  # a hash cut short would be no hash
     for row in rows:
         grid.add_row(*row)
     return grid

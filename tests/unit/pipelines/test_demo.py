@@ -78,9 +78,10 @@ def test_the_object_is_rebuilt_from_the_files_alone(ran: Ran) -> None:
     assert loaded(ran).replay_parity
 
 
-def test_the_summary_says_what_a_person_needs_on_one_screen(ran: Ran) -> None:
+@pytest.mark.parametrize(("columns", "lines_max"), [(110, 50), (80, 65)])
+def test_the_summary_says_what_a_person_needs_on_one_screen(ran: Ran, columns: int, lines_max: int) -> None:
     stream = io.StringIO()
-    Console(file=stream, width=110).print(summary(loaded(ran)))
+    Console(file=stream, width=columns).print(summary(loaded(ran)))
     text = stream.getvalue()
     for key in ("dataset_hash", "feature_set_hash", "policy_hash", "run_root", "notebook_sha256"):
         assert str(ran.result[key]) in text, key
@@ -96,7 +97,8 @@ def test_the_summary_says_what_a_person_needs_on_one_screen(ran: Ran) -> None:
     ):
         assert words in text, words
     assert "SIMULATED" not in text
-    assert len(text.splitlines()) <= 50
+    assert "…" not in text
+    assert len(text.splitlines()) <= lines_max
 
 
 def test_a_proof_that_proves_nothing_fails(ran: Ran) -> None:
