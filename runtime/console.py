@@ -171,8 +171,7 @@ def _fail(kind: str, got: str, expected: str, action: str, exit_code: int) -> in
     message = Text.assemble((f"{kind}: ", "bold red"), got)
     if expected:
         message.append(f"\n  expected: {expected}")
-    if action:
-        message.append(f"\n  do next:  {action}")
+    message.append(f"\n  do next:  {action}")
     stderr_console().print(message, soft_wrap=True)
     if _Streams.wants_json and not _Streams.printed_json:
         print_json({"error": {"kind": kind, "got": got, "expected": expected, "action": action, "exit_code": exit_code}})
