@@ -9,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINES_MAX = 400
@@ -74,6 +76,20 @@ def test_locks_carry_hashes_and_no_address() -> None:
         pins = [line for line in text.splitlines() if re.match(r"[a-zA-Z0-9]", line)]
         assert pins
         assert all("==" in line and line.endswith("\\") for line in pins), "every pin is exact and has hashes"
+
+
+def test_the_lock_satisfies_every_declared_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    lines = (REPOSITORY / "requirements.lock").read_text("utf-8").splitlines()
+    pins = {
+        canonicalize_name(pin.name): pin for pin in (Requirement(line.rstrip(" \\")) for line in lines if line[:1].isalnum())
+    }
+    for requirement in map(Requirement, declared):
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None, f"{requirement.name} is not locked: make lock"
+        (version,) = (specifier.version for specifier in pin.specifier)
+        assert requirement.specifier.contains(version, prereleases=True), f"{pin} against {requirement}"
 
 
 def test_no_path_of_this_machine() -> None:
