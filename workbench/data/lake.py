@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -243,10 +243,11 @@ def _with_file_digest(entry: Entry, file_sha256: str) -> Entry:
 def _remove(made: list[Path]) -> None:
     """Remove files and folders this process made, innermost first; what others put there stays."""
     for path in reversed(made):
-        if not path.is_dir():
-            path.unlink(missing_ok=True)
-        elif not any(path.iterdir()):
-            path.rmdir()
+        with suppress(NotADirectoryError):  # below a file nothing was made, and the first failure is the one to report
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            elif not any(path.iterdir()):
+                path.rmdir()
 
 
 def _missing_folders(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipelines.outcome import RUNS, Demo
 from pipelines.summary import summary
 from runtime.canonical import sha256_file
-from runtime.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_USAGE, GateError, VerificationError
+from runtime.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, GateError, VerificationError
 from runtime.home import runs_path
 from runtime.replay import Failure, replay
 from tests.unit.pipelines.conftest import Ran, ballast
@@ -133,6 +133,15 @@ def test_bad_arguments_end_with_one_message_and_no_run(arguments: tuple[str, ...
     assert json.loads(done.stdout)["error"]["exit_code"] == code
     assert not (home / "runs").exists()
     assert not (home / "studies").exists()
+
+
+def test_a_home_below_a_file_is_refused_and_the_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    done = ballast("demo", "--out", str(file / "home"), "--json")
+    assert done.code == EXIT_ENVIRONMENT, done.stderr
+    assert json.loads(done.stdout)["error"]["kind"] == "environment"
+    assert file.read_text() == "mine"
 
 
 def test_ctrl_c_ends_every_process_and_leaves_nothing_half_written(small_data: Path, tmp_path: Path) -> None:
