@@ -26,7 +26,10 @@ GROUP: Final = "ballast.commands"
 PLAIN: Final = None
 """Help pages are plain text: rich's help renderer alone imports for longer than everything else a help page needs."""
 BUILT_INS: Final = {
+    "audit": "runtime.commands.audit:audit",
+    "check": "runtime.commands.check:check",
     "doctor": "runtime.commands.doctor:doctor",
+    "policy": "runtime.commands.policy:policy",
     "replay": "runtime.commands.replay:replay",
     "runs": "runtime.commands.runs:runs",
     "sql": "runtime.commands.sql:sql",

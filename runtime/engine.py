@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core import step
-from runtime.core.codes import EV_BARS, EV_DEPOSIT
+from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_DEPOSIT
 from runtime.core.digest import BLOCK_TAG, HEADER, SECTION, Block, RowHasher, forecast_hash
 from runtime.core.records import (
     BAR,
+    CLUSTER,
     COUNTS,
     E8,
     EVENT,
@@ -33,6 +34,7 @@ from runtime.core.records import (
 from runtime.errors import InvariantError
 from runtime.genesis import Genesis
 from runtime.inference.bundle import Forecasts
+from runtime.inference.clusters import Clusters
 from runtime.progress import Report, silent
 
 Rows = npt.NDArray[np.void]
@@ -60,12 +62,14 @@ class RunInputs:
         bars: BAR [T, INSTRUMENTS].
         close_t: int64 [T], when each bar is known; strictly increasing.
         forecasts: model output; its times are a subset of `close_t`.
+        clusters: cluster memberships over time; before the first one every instrument shares cluster 0 and its cap.
     """
 
     genesis: Genesis
     bars: Rows
     close_t: Ints
     forecasts: Forecasts
+    clusters: Clusters
 
 
 def new_state(account_id: int, mode_id: int) -> Rows:
@@ -99,22 +103,81 @@ def backtest_events(inputs: RunInputs) -> Rows:
             expected="each forecast on the bar it was made from",
             action="make the forecasts on the panel's grid",
         )
-    deposits = len(genesis.deposits)
-    events = np.zeros(deposits + len(close_t), EVENT)
-    events["bar_n"] = -1
-    events["forecast_n"] = -1
+    deposits, memberships = len(genesis.deposits), len(inputs.clusters.at_t)
+    events = np.zeros(deposits + memberships + len(close_t), EVENT)
+    for name in ("bar_n", "forecast_n", "cluster_n"):
+        events[name] = -1
     for event, deposit in zip(events[:deposits], genesis.deposits, strict=True):
         event["kind_id"] = EV_DEPOSIT
         event["at_t"] = close_t[0] - genesis.interval_t
         event["quote_id"] = deposit.quote_id
         event["amount_e8"] = int(deposit.amount_e8)
-    bars = events[deposits:]
+    bars = events[deposits : deposits + len(close_t)]
     bars["kind_id"] = EV_BARS
     bars["at_t"] = close_t
     bars["bar_n"] = np.arange(len(close_t))
     bars["value_n"] = close_t - genesis.interval_t
     bars["forecast_n"][bar_of] = np.arange(len(forecast_t))
-    return events
+    changes = events[deposits + len(close_t) :]
+    changes["kind_id"] = EV_CLUSTERS
+    changes["at_t"] = inputs.clusters.at_t
+    changes["cluster_n"] = np.arange(memberships)
+    changes["value_n"] = np.arange(1, memberships + 1)
+    # a membership made on the bars up to t governs decisions after t: the venue's fills between two bars precede it
+    return events[np.argsort(events["at_t"], kind="stable")]
+
+
+class Sweep:
+    """A backtest under way: policy, state, buffers and events, moved on by `advance`.
+
+    Args:
+        inputs: all that the run is computed from.
+        states: STATE [1] that the first `done` events left; by default the empty state before the first event.
+        done: events applied to it.
+        blocks_n: blocks that they made.
+    """
+
+    def __init__(self, inputs: RunInputs, states: Rows | None = None, done: int = 0, blocks_n: int = 0) -> None:
+        genesis = inputs.genesis
+        self.policies = genesis.profile.to_record(genesis.pairs)
+        self.states = new_state(genesis.account_id, genesis.mode_id) if states is None else states
+        self.out = new_out()
+        self.events = backtest_events(inputs)
+        self.bars = np.ascontiguousarray(inputs.bars, BAR)
+        self.forecasts = np.ascontiguousarray(inputs.forecasts.rows, FORECAST)
+        if len(self.forecasts) == 0:
+            self.forecasts = np.zeros((1, INSTRUMENTS), FORECAST)  # the compiled code takes row 0 of something
+        self.clusters = np.ascontiguousarray(inputs.clusters.rows, CLUSTER)
+        if len(self.clusters) == 0:
+            self.clusters = np.zeros((1, INSTRUMENTS), CLUSTER)
+        self.done = done
+        self.blocks_n = blocks_n
+        self._scratch = np.zeros(1, EVENT)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every event is applied."""
+        return self.done >= len(self.events)
+
+    def advance(self, stop: int | None = None) -> None:
+        """Empty the buffers and apply events until they could overflow, or event number `stop` is next.
+
+        Raises:
+            InvariantError: the core found a broken invariant.
+        """
+        events = self.events if stop is None else self.events[:stop]
+        out = self.out
+        out.n[:] = 0
+        inputs = (events, self.bars, self.forecasts, self.clusters)
+        try:
+            self.done = step.sweep(self.policies, self.states, out, *inputs, self._scratch, self.done)
+        except (ValueError, OverflowError, ZeroDivisionError) as e:
+            raise InvariantError(
+                f"the decision core stopped after block {self.blocks_n + int(out.n[0]['event'])}: {e}",
+                expected="an event stream that keeps every invariant",
+                action="halt, keep the inputs as evidence and report this as a defect",
+            ) from e
+        self.blocks_n += int(out.n[0]["event"])
 
 
 def iterate_blocks(inputs: RunInputs, report: Report = silent, seconds: StageSeconds | None = None) -> Iterator[list[Block]]:
@@ -126,33 +189,19 @@ def iterate_blocks(inputs: RunInputs, report: Report = silent, seconds: StageSec
     Raises:
         InvariantError: the core found a broken invariant; what was yielded before stays valid.
     """
-    genesis = inputs.genesis
     seconds = seconds if seconds is not None else StageSeconds()
-    policies = genesis.profile.to_record(genesis.pairs)
-    states = new_state(genesis.account_id, genesis.mode_id)
-    out = new_out()
-    events = backtest_events(inputs)
-    bars = np.ascontiguousarray(inputs.bars, BAR)
-    forecasts = np.ascontiguousarray(inputs.forecasts.rows, FORECAST)
-    if len(forecasts) == 0:
-        forecasts = np.zeros((1, INSTRUMENTS), FORECAST)  # the compiled code takes row 0 of something
-    scratch = np.zeros(1, EVENT)
-    chain = BlockChain(inputs, bars, forecasts, seconds)
-    done = 0
-    while done < len(events):
+    sweep = Sweep(inputs)
+    yield from blocks_of(sweep, BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, seconds), report)
+
+
+def blocks_of(sweep: Sweep, chain: BlockChain, report: Report = silent) -> Iterator[list[Block]]:
+    """Run a sweep to its end and yield the blocks of each filling of the buffers; both stand behind what was yielded."""
+    while not sweep.finished:
         started = time.perf_counter()
-        out.n[:] = 0
-        try:
-            done = step.sweep(policies, states, out, events, bars, forecasts, scratch, done)
-        except (ValueError, OverflowError, ZeroDivisionError) as e:
-            raise InvariantError(
-                f"the decision core stopped after block {chain.seq_n + int(out.n[0]['event'])}: {e}",
-                expected="an event stream that keeps every invariant",
-                action="halt, keep the inputs as evidence and report this as a defect",
-            ) from e
-        seconds.core += time.perf_counter() - started
-        report("backtest", done, len(events))
-        yield chain.extend(out)
+        sweep.advance()
+        chain.seconds.core += time.perf_counter() - started
+        report("backtest", sweep.done, len(sweep.events))
+        yield chain.extend(sweep.out)
 
 
 @dataclass(slots=True)
@@ -162,6 +211,7 @@ class BlockChain:
     inputs: RunInputs
     bars: Rows
     forecasts: Rows
+    clusters: Rows
     seconds: StageSeconds
     seq_n: int = 0
     head: bytes = b""
@@ -170,10 +220,14 @@ class BlockChain:
     _forecast_hashes: dict[tuple[int, int], bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.head = self.inputs.genesis.hash
+        self.head = self.head or self.inputs.genesis.hash
         self._hasher = RowHasher(bytes.fromhex(self.inputs.genesis.policy_digest), self._forecast_hash)
         self._forecast_row = {int(t): i for i, t in enumerate(self.inputs.forecasts.at_t)}
         self._forecast_hashes = {}
+
+    def parent_hashes(self) -> dict[str, list[bytes]]:
+        """Return the hashes that later rows may name as parents, by table and row id; a restored chain replaces them."""
+        return self._hasher.hashes
 
     def _forecast_hash(self, instrument: int, at_t: int) -> bytes:
         key = (instrument, at_t)
@@ -206,18 +260,22 @@ class BlockChain:
         ends = list(zip(*(marks[name].tolist() for name, *_ in sections), strict=True))
         events = out.event[:blocks_n]
         event_bytes, event_size = events.tobytes(), EVENT.itemsize
-        plain = list(zip(*(events[name].tolist() for name in ("at_t", "kind_id", "bar_n", "forecast_n")), strict=True))
+        plain = list(
+            zip(*(events[name].tolist() for name in ("at_t", "kind_id", "bar_n", "forecast_n", "cluster_n")), strict=True)
+        )
         owner = (self.inputs.genesis.account_id, self.inputs.genesis.mode_id)
         feature_digests = self.inputs.forecasts.feature_digests
         sha256: Callable[[bytes], Any] = hashlib.sha256
         blocks = []
         before = (0,) * len(sections)
-        for i, (at_t, kind_id, bar_n, forecast_n) in enumerate(plain):
+        for i, (at_t, kind_id, bar_n, forecast_n, cluster_n) in enumerate(plain):
             content = event_bytes[i * event_size : (i + 1) * event_size]
             if bar_n >= 0:
                 content += self.bars[bar_n].tobytes()
             if forecast_n >= 0:
                 content += self.forecasts[forecast_n].tobytes() + feature_digests[forecast_n]
+            if cluster_n >= 0:
+                content += self.clusters[cluster_n].tobytes()
             inputs_digest = sha256(content).digest()
             payload, hashes, records_n = b"", b"", 0
             for (_, code, size, data, found), first, last in zip(sections, before, ends[i], strict=True):

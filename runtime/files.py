@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,3 +55,32 @@ def write_bytes(target: Path, content: bytes) -> None:
     """Atomically replace the content of a file."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
+
+
+def create_bytes(target: Path, content: bytes) -> None:
+    """Create a file with this content, whole or not at all, unless it exists.
+
+    Raises:
+        FileExistsError: the file exists; it is untouched.
+        EnvironmentFailure: the folder cannot be made or written.
+    """
+    # threads of one process may race for the same target, each with its own content
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}-{target.name}")
+    try:
+        with suppress(FileExistsError):  # what stands in the way of the folder shows when the file is written
+            target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        sync(temporary)
+        os.link(temporary, target)  # unlike a rename, a link never replaces
+        sync(target.parent)
+    except FileExistsError:
+        raise
+    except OSError as e:
+        raise EnvironmentFailure(
+            f"cannot create {target}: {e.strerror or e}",
+            expected="a writable folder with free space, on a file system with hard links",
+            action="check permissions and disk, or choose another folder with --home",
+        ) from e
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -51,6 +51,7 @@ class Genesis(BaseModel):
     dataset_hash: str = Hex
     bars_digest: str = Hex
     forecasts_digest: str = Hex
+    clusters_digest: str = Hex
     bundle: Bundle
     profile: RiskProfile
     policy_digest: str = Hex

@@ -19,13 +19,24 @@ R = TypeVar("R")
 
 BOUNDSCHECK: Final = os.environ.get("BALLAST_BOUNDSCHECK") == "1"
 COMPILED_SOURCES: Final = ("core", "inference", "jit.py")
+DECIDING_SOURCES: Final = (*COMPILED_SOURCES, "canonical.py", "engine.py", "genesis.py", "policy.py")
+"""What a run's blocks follow from: the compiled core, and what feeds it and hashes what it writes."""
 
 
 def compiled_source_digest() -> str:
     """Return the SHA-256 of every source file that is compiled, in path order."""
+    return _source_digest(COMPILED_SOURCES)
+
+
+def deciding_source_digest() -> str:
+    """Return the SHA-256 of every source file that a run's blocks follow from: what its genesis calls `core_digest`."""
+    return _source_digest(DECIDING_SOURCES)
+
+
+def _source_digest(names: tuple[str, ...]) -> str:
     root = Path(__file__).parent
     h = hashlib.sha256()
-    for name in COMPILED_SOURCES:
+    for name in names:
         entry = root / name
         for path in sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]:
             content = path.read_bytes()

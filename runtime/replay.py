@@ -5,6 +5,9 @@
 3. chain: bytes -> row hashes -> records digests -> block hashes, from the genesis to the head (`verify.py`)
 4. recomputation: the same `iterate_blocks` that made the run; the first block that differs is taken apart
 
+Level `chain` stops after 3. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
+the chain is verified from the genesis all the same.
+
 A failure has one class, from what was established first. A changed row breaks the chain at its block; the block is then
 computed again all the same, to name the field.
 """
@@ -19,71 +22,51 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from runtime.adapters.inputs import InputChanged, InputMissing, load_bars, load_forecasts
+from runtime.adapters import snapshots
+from runtime.adapters.inputs import InputChanged, InputMissing, load_bars, load_clusters, load_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal, TruncatedJournal
 from runtime.adapters.projections import batches, parse_genesis
+from runtime.canonical import sha256_file
 from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
-from runtime.core.digest import HEADER, Block, decode_payload, run_root
-from runtime.core.records import RECORD_TYPES, RecordType
-from runtime.engine import RunInputs, iterate_blocks
+from runtime.core.digest import Block, RowHasher, run_root
+from runtime.difference import Failure, FailureClass, first_difference
+from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep, blocks_of, iterate_blocks
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.genesis import Genesis
 from runtime.home import RUN_MARK
-from runtime.jit import compiled_source_digest
+from runtime.jit import deciding_source_digest
 from runtime.ports import Head
 from runtime.progress import Report, silent
-from runtime.verify import BadBlock, ChainVerifier, Rows, forecast_hashes
+from runtime.verify import BadBlock, ChainVerifier, forecast_hashes
 
 VERIFY_BLOCKS_N: Final = 4_096
-_HEADER_FIELDS: Final = ("seq_n", "at_t", "kind_id", "account_id", "mode_id", "records_n")
 
 
-class FailureClass(StrEnum):
-    """Why a replay has no parity."""
+class Level(StrEnum):
+    """How far a replay goes."""
 
-    CHAIN_BREAK = "chain break"
-    TRUNCATED = "truncated journal"
-    INPUT_MISSING = "input missing"
-    INPUT_CHANGED = "input changed"
-    POLICY_CHANGED = "policy changed"
-    CODE_DRIFT = "code drift"
-    STATE_DIVERGENCE = "state divergence"
+    CHAIN = "chain"
+    DECISIONS = "decisions"
 
 
-class Failure(BaseModel):
-    """The first difference. Fields that do not apply are empty or 0.
+class ReplayResult(BaseModel):
+    """Outcome of a replay. `seconds` describes this execution only.
 
     Attributes:
-        kind: class of failure.
-        detail: one sentence.
-        block: sequence number of the block.
-        record: record type, or the part of the block (`header`, `inputs_digest`, ...).
-        row: the row's own id.
-        field: column.
-        stored: what the journal holds.
-        recomputed: what the core computes.
+        parity: nothing was found at the level asked for.
+        blocks: blocks compared with what the core computes.
+        first_block: the first of them.
+        snapshot: digest of the snapshot it began at: parity holds given that snapshot. Empty: from the genesis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: FailureClass
-    detail: str
-    block: int = 0
-    record: str = ""
-    row: int = 0
-    field: str = ""
-    stored: str = ""
-    recomputed: str = ""
-
-
-class ReplayResult(BaseModel):
-    """Outcome of a replay. `seconds` describes this execution only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     run_id: str
+    level: Level = Level.DECISIONS
     parity: bool
     blocks: int
+    first_block: int = 1
+    snapshot: str = ""
     journal_head: str
     run_root: str
     same_code: bool
@@ -99,31 +82,51 @@ class _Found(Exception):
         self.failure = failure
 
 
-def replay(run_dir: Path, home: Path, report: Report = silent) -> ReplayResult:
+def replay(
+    run_dir: Path,
+    home: Path,
+    report: Report = silent,
+    *,
+    level: Level = Level.DECISIONS,
+    from_block: int = 1,
+    at_t: int | None = None,
+    keep_snapshots: bool = False,
+) -> ReplayResult:
     """Verify and recompute a run.
 
     Args:
         run_dir: folder with the journal.
         home: home folder with the core inputs.
         report: told how many blocks were verified and recomputed.
+        level: how far to go.
+        from_block: compare from this block on at the latest, beginning at the nearest snapshot before it.
+        at_t: the same, from the first block at or after this time, seconds UTC.
+        keep_snapshots: store snapshots of the run while it is replayed from its genesis.
 
     Raises:
         DataError: there is no journal.
         EnvironmentFailure: the journal cannot be read, or was written by a newer version.
-        UsageError: the run is of a mode that is not recomputed from stored inputs.
+        UsageError: the run is of a mode that is not recomputed from stored inputs, or it has no such block.
     """
-    return _Replay(run_dir, home, report).run()
+    return _Replay(run_dir, home, report, level, from_block, at_t, keep_snapshots).run()
 
 
 class _Replay:
     """One replay; what is established on the way stays for the result."""
 
-    def __init__(self, run_dir: Path, home: Path, report: Report) -> None:
+    def __init__(
+        self, run_dir: Path, home: Path, report: Report, level: Level, from_block: int, at_t: int | None, keep_snapshots: bool
+    ) -> None:
         self._run_dir = run_dir
         self._home = home
         self._report = report
+        self._level = level
+        self._from_block = from_block
+        self._at_t = at_t
+        self._keep_snapshots = keep_snapshots
         self._head = Head(0, b"")
         self._genesis_hash = b""
+        self._snapshot: snapshots.Snapshot | None = None
         self._compared_n = 0
         self._same_code = True
         self._seconds: dict[str, float] = {}
@@ -139,10 +142,14 @@ class _Replay:
         except _Found as found:
             failure = found.failure
         root = run_root(self._genesis_hash, self._head.block_hash, self._head.seq_n) if self._genesis_hash else ""
+        before_n = self._snapshot.seq_n if self._snapshot else 0
         return ReplayResult(
             run_id=self._run_dir.resolve().name,
+            level=self._level,
             parity=failure is None,
-            blocks=self._compared_n,
+            blocks=max(self._compared_n - before_n, 0),
+            first_block=before_n + 1,
+            snapshot=self._snapshot.digest if self._snapshot else "",
             journal_head=self._head.block_hash.hex(),
             run_root=root,
             same_code=self._same_code,
@@ -169,11 +176,51 @@ class _Replay:
             raise _failed(FailureClass.CHAIN_BREAK, e.got) from e
         finally:
             self._seconds["verify"] = time.perf_counter() - started
+        if self._level is Level.CHAIN:
+            if bad is not None:
+                raise _failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
+            return
         started = time.perf_counter()
         try:
-            self._recompute(journal, inputs, bad)
+            self._snapshot = self._find_snapshot(journal, inputs.genesis)
+            self._recompute_from_snapshot(journal, inputs, bad)
         finally:
             self._seconds["recompute"] = time.perf_counter() - started
+
+    def _find_snapshot(self, journal: SqliteJournal, genesis: Genesis) -> snapshots.Snapshot | None:
+        """Return where to begin: the nearest snapshot whose block is the journal's, `None` for the genesis."""
+        first_n = self._from_block
+        if self._at_t is not None:
+            first_n = next((block.seq_n for block in journal.read() if block.at_t >= self._at_t), self._head.seq_n + 1)
+        if first_n < 1 or first_n > max(self._head.seq_n, 1):
+            raise UsageError(
+                f"block {first_n} of a run of {self._head.seq_n} blocks",
+                expected="a block, or a time, that the run has",
+                action='ballast sql RUN "SELECT min(at_t), max(at_t), max(seq_n) FROM block"',
+            )
+        tables = RowHasher(b"", lambda _instrument, _at_t: b"").hashes
+        found = snapshots.nearest(self._run_dir, genesis.hash, first_n - 1, tables) if first_n > 1 else None
+        if found is None:
+            return None
+        block = next(journal.read(found.seq_n, found.seq_n), None)
+        return found if block is not None and block.block_hash == found.block_hash else None
+
+    def _recompute_from_snapshot(self, journal: SqliteJournal, inputs: RunInputs, bad: BadBlock | None) -> None:
+        """Recompute; on a difference after a snapshot, find out which of the two is wrong: the journal or the snapshot."""
+        snapshot = self._snapshot
+        try:
+            self._recompute(journal, inputs, bad)
+        except _Found:
+            if snapshot is None or bad is not None:
+                raise
+            self._snapshot = None
+            self._recompute(journal, inputs, bad)
+            raise _failed(
+                FailureClass.STATE_DIVERGENCE,
+                f"the journal is what the core computes; the snapshot {snapshot.digest} is not the state that its block left",
+                block=snapshot.seq_n,
+                record="snapshot",
+            ) from None
 
     def _genesis(self, journal: SqliteJournal) -> Genesis:
         content = journal.genesis()
@@ -182,7 +229,7 @@ class _Replay:
         except VerificationError as e:
             raise _failed(FailureClass.CODE_DRIFT, e.got) from e
         self._genesis_hash = genesis.hash
-        self._same_code = genesis.core_digest == compiled_source_digest()
+        self._same_code = genesis.core_digest == deciding_source_digest()
         if genesis.canonical() != content:
             raise _failed(FailureClass.CODE_DRIFT, "this version writes the genesis with other bytes")
         if journal.owner != (genesis.account_id, genesis.mode_id):
@@ -215,17 +262,26 @@ class _Replay:
         kind = FailureClass.CHAIN_BREAK if same_policy else FailureClass.POLICY_CHANGED
         raise _failed(kind, f"{RUN_MARK} is not the genesis of the journal")
 
+    def _check_models(self, genesis: Genesis) -> None:
+        """Compare each model of the bundle that a study of this home folder keeps with the hash that names it."""
+        wanted = set(genesis.bundle.model_hashes)
+        for path in sorted((self._home / "studies").glob("*/models/*.txt")):
+            if path.stem in wanted and sha256_file(path) != path.stem:
+                raise _failed(FailureClass.MODEL_CHANGED, f"{path} is not the model that the genesis names")
+
     def _inputs(self, genesis: Genesis) -> RunInputs:
         started = time.perf_counter()
+        self._check_models(genesis)
         try:
             bars, close_t = load_bars(self._home, genesis.bars_digest)
             forecasts = load_forecasts(self._home, genesis.forecasts_digest)
+            clusters = load_clusters(self._home, genesis.clusters_digest)
         except InputMissing as e:
             raise _failed(FailureClass.INPUT_MISSING, e.got) from e
         except InputChanged as e:
             raise _failed(FailureClass.INPUT_CHANGED, e.got) from e
         self._seconds["inputs"] = time.perf_counter() - started
-        return RunInputs(genesis, bars, close_t, forecasts)
+        return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
     def _verify(self, journal: SqliteJournal, inputs: RunInputs) -> BadBlock | None:
         policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
@@ -239,9 +295,10 @@ class _Replay:
 
     def _recompute(self, journal: SqliteJournal, inputs: RunInputs, bad: BadBlock | None) -> None:
         """Compare every block; with a bad one known, go as far as that block to name what changed in it."""
+        self._compared_n = self._snapshot.seq_n if self._snapshot else 0
         recomputed = self._recomputed(inputs, bad)
         last_n = bad.seq_n if bad else None
-        for stored in journal.read(1, last_n):
+        for stored in journal.read(self._compared_n + 1, last_n):
             block = next(recomputed, None)
             if block is None:
                 raise self._diverged(bad, Failure(
@@ -265,12 +322,31 @@ class _Replay:
             self._report("recompute", done, total)
 
         try:
-            for blocks in iterate_blocks(inputs, forward):
-                yield from blocks
+            if self._snapshot is not None:
+                for blocks in blocks_of(*snapshots.resume(inputs, self._snapshot), forward):
+                    yield from blocks
+            elif self._keep_snapshots:
+                yield from self._keeping_snapshots(inputs, forward)
+            else:
+                for blocks in iterate_blocks(inputs, forward):
+                    yield from blocks
+        except snapshots.ForgottenHash as e:
+            raise _failed(FailureClass.STATE_DIVERGENCE, e.got, block=self._compared_n + 1, record="snapshot") from e
         except InvariantError as e:
+            kind = FailureClass.STATE_DIVERGENCE
+            if isinstance(e.__cause__, ArithmeticError):  # overflow or a division by zero
+                kind = FailureClass.ARITHMETIC
             raise self._diverged(bad, Failure(
-                kind=FailureClass.STATE_DIVERGENCE, block=self._compared_n + 1, detail=f"the core stopped: {e.got}"
+                kind=kind, block=self._compared_n + 1, detail=f"the core stopped: {e.got}"
             )) from e  # fmt: skip
+
+    def _keeping_snapshots(self, inputs: RunInputs, report: Report) -> Iterator[Block]:
+        """Recompute, and store the state behind every filling of the buffers once its blocks were compared."""
+        sweep = Sweep(inputs)
+        chain = BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds())
+        for blocks in blocks_of(sweep, chain, report):
+            yield from blocks  # the comparison of the last one is done when the next is asked for
+            snapshots.store(self._run_dir, snapshots.take(sweep, chain))
 
     def _diverged(self, bad: BadBlock | None, failure: Failure) -> _Found:
         """Give a difference its class: a broken chain first, then changed code, then what the difference itself shows."""
@@ -286,70 +362,3 @@ def _failed(
     kind: FailureClass, detail: str, block: int = 0, record: str = "", stored: str = "", recomputed: str = ""
 ) -> _Found:
     return _Found(Failure(kind=kind, detail=detail, block=block, record=record, stored=stored, recomputed=recomputed))
-
-
-def first_difference(stored: Block, recomputed: Block) -> Failure:
-    """Return the first difference of two blocks, from the records outwards to the block hash."""
-    place = _payload_difference(stored.payload, recomputed.payload)
-    if place is None:
-        place = _envelope_difference(stored, recomputed)
-    kind = FailureClass.INPUT_CHANGED if place.record == "inputs_digest" else FailureClass.STATE_DIVERGENCE
-    where = f"{place.record}{f' row {place.row}' if place.row else ''}{f' field {place.field}' if place.field else ''}"
-    seq_n = recomputed.seq_n
-    return place.model_copy(update={"kind": kind, "block": seq_n, "detail": f"block {seq_n} differs in {where}"})
-
-
-def _place(record: str, row: int, field: str, stored: str, recomputed: str) -> Failure:
-    return Failure(
-        kind=FailureClass.STATE_DIVERGENCE, detail="", record=record, row=row, field=field, stored=stored, recomputed=recomputed
-    )
-
-
-def _payload_difference(stored: bytes, recomputed: bytes) -> Failure | None:
-    if stored == recomputed:
-        return None
-    ours = decode_payload(recomputed)
-    try:
-        theirs = decode_payload(stored)
-    except (ValueError, TypeError) as e:
-        return _place("payload", 0, "", f"malformed: {e}", f"{len(recomputed)} bytes")
-    for record in RECORD_TYPES:
-        found = _table_difference(record, theirs.get(record.name), ours.get(record.name))
-        if found is not None:
-            return found
-    return _place("payload", 0, "", "sections in another order", "")
-
-
-def _table_difference(record: RecordType, stored: Rows | None, recomputed: Rows | None) -> Failure | None:
-    stored_n = 0 if stored is None else len(stored)
-    recomputed_n = 0 if recomputed is None else len(recomputed)
-    names: tuple[str, ...] = record.dtype.names or ()
-    if stored is not None and recomputed is not None:
-        for theirs, ours in zip(stored, recomputed, strict=False):
-            for name in names:
-                if theirs[name] != ours[name]:
-                    shown = (_shown(record, name, int(theirs[name])), _shown(record, name, int(ours[name])))
-                    return _place(record.name, int(ours[names[0]]), name, *shown)
-    if stored_n != recomputed_n:
-        return _place(record.name, 0, "", f"{stored_n} rows", f"{recomputed_n} rows")
-    return None
-
-
-def _shown(record: RecordType, name: str, value: int) -> str:
-    label = record.names.get(name, {}).get(value)
-    return f"{value} {label}" if label else str(value)
-
-
-def _envelope_difference(stored: Block, recomputed: Block) -> Failure:
-    if isinstance(stored.header, bytes) and len(stored.header) == HEADER.size:
-        values = zip(_HEADER_FIELDS, HEADER.unpack(stored.header), HEADER.unpack(recomputed.header), strict=True)
-        for name, theirs, ours in values:
-            if theirs != ours:
-                return _place("header", 0, name, str(theirs), str(ours))
-    order = ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id")
-    name = next(name for name in order if getattr(stored, name) != getattr(recomputed, name))
-    return _place(name, 0, "", _text(getattr(stored, name)), _text(getattr(recomputed, name)))
-
-
-def _text(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

@@ -22,8 +22,6 @@ from runtime.ports import Head
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
-_BY_CODE = {record.code: record for record in RECORD_TYPES}
-
 
 class RowsOfBlocks(NamedTuple):
     """The rows of consecutive blocks.
@@ -48,25 +46,31 @@ def gather(blocks: Sequence[Block]) -> RowsOfBlocks:
     parts: dict[str, list[bytes]] = {record.name: [] for record in RECORD_TYPES}
     seqs: dict[str, list[int]] = {record.name: [] for record in RECORD_TYPES}
     counts: dict[str, list[int]] = {record.name: [] for record in RECORD_TYPES}
+    # looked up once: this loop runs for every section of every block
+    sinks = {
+        r.code: (r.name, r.dtype.itemsize, parts[r.name].append, seqs[r.name].append, counts[r.name].append)
+        for r in RECORD_TYPES
+    }
+    unpack, header_size = SECTION.unpack_from, SECTION.size
     sections = []
-    for block in blocks:
-        payload, at, last_code = block.payload, 0, 0
+    for seq_n, _, _, _, _, payload, _, _ in blocks:
+        at, last_code, size = 0, 0, len(payload)
         found: list[tuple[str, int]] = []
-        while at < len(payload):
-            if at + SECTION.size > len(payload):
-                raise ValueError(f"the payload of block {block.seq_n} ends inside a section header at byte {at}")
-            code, rows_n = SECTION.unpack_from(payload, at)
-            record = _BY_CODE.get(code)
-            first = at + SECTION.size
-            if record is None or code <= last_code or not 0 < rows_n <= (len(payload) - first) // record.dtype.itemsize:
+        while at < size:
+            first = at + header_size
+            if first > size:
+                raise ValueError(f"the payload of block {seq_n} ends inside a section header at byte {at}")
+            code, rows_n = unpack(payload, at)
+            if code not in sinks or code <= last_code or not 0 < rows_n <= (size - first) // sinks[code][1]:
                 raise ValueError(
-                    f"the payload of block {block.seq_n} has a malformed section (code {code}, rows {rows_n}) at byte {at}"
+                    f"the payload of block {seq_n} has a malformed section (code {code}, rows {rows_n}) at byte {at}"
                 )
-            at = first + rows_n * record.dtype.itemsize
-            parts[record.name].append(payload[first:at])
-            seqs[record.name].append(block.seq_n)
-            counts[record.name].append(rows_n)
-            found.append((record.name, rows_n))
+            name, width, add_part, add_seq, add_count = sinks[code]
+            at = first + rows_n * width
+            add_part(payload[first:at])
+            add_seq(seq_n)
+            add_count(rows_n)
+            found.append((name, rows_n))
             last_code = code
         sections.append(found)
     tables = {record.name: np.frombuffer(b"".join(parts[record.name]), record.dtype) for record in RECORD_TYPES}
@@ -77,12 +81,17 @@ def gather(blocks: Sequence[Block]) -> RowsOfBlocks:
 def forecast_hashes(forecasts: Forecasts) -> ForecastHash:
     """Return the lookup `(instrument, forecast_t) -> hash` that row hashes of signals need; unknown pairs raise LookupError."""
     row_of = {t: n for n, t in enumerate(forecasts.at_t.tolist())}
-    rows = np.ascontiguousarray(forecasts.rows)
+    size = forecasts.rows.dtype.itemsize
+    instruments = forecasts.rows.shape[1]
+    rows = np.ascontiguousarray(forecasts.rows).reshape(-1).view(np.uint8).data
     digests = forecasts.feature_digests
 
     def lookup(instrument: int, forecast_t: int) -> bytes:
         n = row_of[forecast_t]
-        return forecast_hash(rows[n, instrument].tobytes(), digests[n])
+        if not 0 <= instrument < instruments:
+            raise IndexError(instrument)
+        at = (n * instruments + instrument) * size
+        return forecast_hash(rows[at : at + size].tobytes(), digests[n])
 
     return lookup
 

@@ -88,9 +88,11 @@ def measure_core(bars_n: int) -> dict[str, float]:
     from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
     from runtime.core import codes
     from runtime.core.digest import HEADER
+    from runtime.core.records import CLUSTER, INSTRUMENTS
     from runtime.engine import RunInputs, StageSeconds, iterate_blocks
     from runtime.genesis import Bundle, Deposit, Genesis
     from runtime.inference.bundle import Forecasts
+    from runtime.inference.clusters import Clusters
     from runtime.policy import PairRules, load_profile
 
     symbols = tuple(f"S{i:02d}" for i in range(SYMBOLS_N))
@@ -102,11 +104,14 @@ def measure_core(bars_n: int) -> dict[str, float]:
     genesis = Genesis(
         account_id=1, mode_id=codes.MODE_BACKTEST, source="bench", simulated=True, symbols=symbols, interval_t=3_600,
         first_t=int(close_t[0]), last_t=int(close_t[-1]), universe_version="bench", dataset_hash=zero, bars_digest=zero,
-        forecasts_digest=zero, policy_digest=profile.digest, profile=profile, pairs=tuple(PairRules() for _ in symbols),
+        forecasts_digest=zero, clusters_digest=zero, policy_digest=profile.digest, profile=profile, pairs=tuple(PairRules() for _ in symbols),
         bundle=Bundle(name="bench", bundle_hash=zero, feature_set_hash=zero, model_hashes=()),
         deposits=(Deposit(quote_id=codes.USD, amount_e8=str(100_000 * 10**8)),), core_digest=zero,
     )  # fmt: skip
-    inputs = RunInputs(genesis, make_bars(bars_n), close_t, forecasts)
+    weekly = close_t[::168]
+    members = np.zeros((len(weekly), INSTRUMENTS), CLUSTER)
+    members["cluster_id"] = np.arange(INSTRUMENTS) // 3
+    inputs = RunInputs(genesis, make_bars(bars_n), close_t, forecasts, Clusters(weekly, members))
     stages = StageSeconds()
     journal_s = 0.0
     blocks_n = rows_n = 0

@@ -17,8 +17,10 @@ from typer.core import TyperGroup
 
 from runtime.cli import app
 from runtime.core import records
+from runtime.fields import GROUPS
 from runtime.inference import feature_spec
-from runtime.policy import DrawdownTier, PairRules, QuoteCap, RiskProfile
+from runtime.policy import PRESETS, PairRules
+from runtime.profiles.leaves import Leaf, leaves
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
@@ -218,34 +220,57 @@ def _values(names: dict[int, str]) -> str:
 
 
 def policy_page() -> str:
-    """Return the reference of the risk profile, made from runtime/policy.py."""
+    """Return the reference of the profiles, made from the presets and the JSON Schema of runtime/policy.py."""
     lines = [
         MADE_BY,
         "# Policy\n",
-        "Every number of the core comes from a governed profile: validated, versioned, content-hashed. The bounds",
+        "Every number of the core comes from a governed profile: validated, versioned, content-hashed. Bounds, units and the direction in",
+        "which a setting moves risk are part of its schema (`ballast policy show --schema`). To make one of your own:",
+        "[change a profile](../how-to/change-a-profile.md).\n",
+        "## Presets\n",
+        "| preset | digest | note |",
+        "| --- | --- | --- |",
     ]
+    lines += [f"| `{name}@1` | `{v.policy_digest}` | {v.note} |" for name, v in PRESETS.items()]
     lines += [
-        "are part of its schema. Values below are the conservative profile's. Pair rules stand beside it, per instrument.\n"
+        "",
+        "Money is in units of 1e-8, ratios in ppm (10,000 ppm = 1 %). Bold: not as in the first preset. The last column says what a",
     ]
-    for model in (RiskProfile, DrawdownTier, QuoteCap, PairRules):
-        lines += [
-            f"## {model.__name__}\n",
-            f"{model.__doc__}\n",
-            "| field | default | bounds | meaning |",
-            "| --- | --- | --- | --- |",
-        ]
-        for name, schema in model.model_json_schema()["properties"].items():
-            low, high = (schema.get(key, "") for key in ("minimum", "maximum"))
-            bounds = f"{low} to {high}" if low != "" and high != "" else f"{low} or more" if low != "" else ""
-            default = schema.get("default", "")
-            shown = f"`{default}`" if isinstance(default, int | str) and default != "" else "see below" if default else ""
-            lines += [f"| `{name}` | {shown} | {bounds} | {schema.get('description', '')} |"]
-        lines += [""]
-    tiers = ", ".join(f"{t.drawdown_ppm} ppm: size {t.size_ppm} ppm" for t in RiskProfile().tiers)
-    caps = ", ".join(f"{q.cap_ppm} ppm" for q in RiskProfile().quote_caps)
-    lines += ["## Lists of the conservative profile\n", f"- `tiers`: {tiers} (NORMAL, DD10, DD15, HALT20)"]
-    lines += [f"- `quote_caps`: {caps} (USD, CAD, USDC)", ""]
-    return "\n".join(lines)
+    lines += ["higher value does to risk; an absolute cap of 0 is none.", ""]
+    columns = [list(leaves(v.profile)) for v in PRESETS.values()]
+    names = " | ".join(f"`{name}`" for name in PRESETS)
+    for group, heading in GROUPS.items():
+        rows = [row for row in zip(*columns, strict=True) if row[0].about.group == group and group != "identity"]
+        if rows:
+            lines += [
+                f"## {heading}\n",
+                f"| setting | {names} | bounds | meaning | risk |",
+                "| --- " * (4 + len(PRESETS)) + "|",
+            ]
+            lines += [_preset_row(row) for row in rows]
+            lines += [""]
+    lines += ["## Pair rules\n", f"{PairRules.__doc__} They stand beside the profile, per instrument.\n"]
+    lines += ["| field | default | bounds | meaning |", "| --- | --- | --- | --- |"]
+    for name, schema in PairRules.model_json_schema()["properties"].items():
+        high = schema.get("maximum", schema.get("exclusiveMaximum", 0) - 1)
+        bounds = f"{schema['minimum']} to {high}" if high >= 0 else f"{schema['minimum']} or more"
+        lines += [f"| `{name}` | `{schema['default']}` | {bounds} | {schema['description']} |"]
+    return "\n".join([*lines, ""])
+
+
+def _preset_row(row: tuple[Leaf, ...]) -> str:
+    first = row[0]
+    cells = [f"{leaf.value:,}" if type(leaf.value) is int else str(leaf.value).lower() for leaf in row]
+    cells = [cell if leaf.value == first.value else f"**{cell}**" for cell, leaf in zip(cells, row, strict=True)]
+    about = first.about
+    bounds = (
+        ""
+        if about.minimum is None
+        else f"{about.minimum:,} to {about.maximum:,}"
+        if about.maximum is not None
+        else f"{about.minimum:,} or more"
+    )
+    return f"| `{first.path}` | {' | '.join(cells)} | {bounds} | {about.help} | {about.risk.value} |"
 
 
 def main() -> int:

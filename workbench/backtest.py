@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from runtime.adapters.inputs import store_bars, store_forecasts
+from runtime.adapters.inputs import store_bars, store_clusters, store_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.adapters.projections import PROJECTIONS_NAME, project
 from runtime.canonical import canonical_json
@@ -26,9 +26,10 @@ from runtime.files import TEMPORARY_PREFIX, sync, write_bytes
 from runtime.genesis import Bundle, Deposit, Genesis
 from runtime.home import RUN_MARK, runs_path
 from runtime.inference.bundle import Forecasts
+from runtime.inference.clusters import DEFAULT_CLUSTERS, memberships
 from runtime.inference.panel import BarPanel
 from runtime.inference.quantise import bars_to_core
-from runtime.jit import compiled_source_digest
+from runtime.jit import deciding_source_digest
 from runtime.policy import PairRules, RiskProfile
 from runtime.progress import Report, silent
 
@@ -163,6 +164,7 @@ def _prepare(
     if not used.all():
         kept = [digest for digest, use in zip(forecasts.feature_digests, used, strict=True) if use]
         forecasts = Forecasts(forecasts.symbols, forecasts.at_t[used], forecasts.rows[used], kept)
+    clusters = memberships(panel, np.array([first, end - 1]), DEFAULT_CLUSTERS)
     genesis = Genesis(
         account_id=1,
         mode_id=codes.MODE_BACKTEST,
@@ -176,14 +178,15 @@ def _prepare(
         dataset_hash=origin.dataset_hash,
         bars_digest=store_bars(home, bars, close_t),
         forecasts_digest=store_forecasts(home, forecasts),
+        clusters_digest=store_clusters(home, clusters),
         bundle=bundle,
         profile=profile,
         policy_digest=profile.digest,
         pairs=tuple(PairRules() for _ in panel.symbols),
         deposits=(Deposit(quote_id=codes.USD, amount_e8=str(initial_cash_e8)),),
-        core_digest=compiled_source_digest(),
+        core_digest=deciding_source_digest(),
     )
-    return RunInputs(genesis, bars, close_t, forecasts)
+    return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
 
 def _journal_blocks(folder: Path, inputs: RunInputs, stages: StageSeconds, report: Report) -> float:

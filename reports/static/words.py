@@ -36,7 +36,7 @@ STANDING_ASSUMPTIONS: Final = (
 )
 FEW_ENTRIES_N: Final = 30
 """With fewer entries than this, a result is an anecdote."""
-COSTS: Final = ("taker_fee_ppm", "half_spread_ppm", "slippage_ppm", "margin_ppm", "participation_ppm")
+COSTS: Final = ("half_spread_ppm", "slippage_ppm", "margin_ppm", "participation_ppm")
 NOT_SHOWN: Final = (
     "Intervals for the returns, a null of random scores, the number of trials, a deflated Sharpe ratio: this may be luck.",
     "A delayed run (every decision four hours later) and the other weekday phases of the trend rule.",
@@ -205,10 +205,13 @@ def costs(inputs: Inputs) -> tuple[str, ...]:
         if not isinstance(profile, dict):
             continue
         rates = [value for name in COSTS if isinstance(value := profile.get(name), int)]
-        if len(rates) == len(COSTS):
+        fees = profile.get("fees")
+        first = fees[0].get("taker_ppm") if isinstance(fees, list) and fees and isinstance(fees[0], dict) else None
+        if len(rates) == len(COSTS) and isinstance(first, int):
+            rates.insert(0, first)
             fee, spread, slippage, margin, share = (percent_text(rate, sign=False) for rate in rates)
             return (
-                f"Each side of a trade pays {fee} fee, {spread} half spread and {slippage} slippage, and more for a large share of a bar.",
+                f"Each side of a trade pays {fee} fee (less with the volume of thirty days), {spread} half spread and {slippage} slippage, and more for a large share of a bar.",
                 f"An entry must expect its round trip and {margin} on top. At most {share} of a bar's volume fills.",
             )
     return ()

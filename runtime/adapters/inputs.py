@@ -1,4 +1,4 @@
-"""Core inputs as content-addressed Parquet files: bars and forecasts, exactly as the core saw them.
+"""Core inputs as content-addressed Parquet files: bars, forecasts, cluster memberships, exactly as the core saw them.
 
 The address is the SHA-256 over canonical bytes (not over the Parquet bytes, which depend on the library's version),
 and is recomputed on every load. One row per time; one column per field and instrument (`close_e8_04`). Instruments
@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from runtime.core.records import BAR, FORECAST, INSTRUMENTS
+from runtime.core.records import BAR, CLUSTER, FORECAST, INSTRUMENTS
 from runtime.errors import DataError, InvariantError, VerificationError
 from runtime.files import atomic_path
 from runtime.home import inputs_path
 from runtime.inference.bundle import Forecasts
+from runtime.inference.clusters import Clusters
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
@@ -124,6 +125,31 @@ def load_forecasts(home: Path, digest: str) -> Forecasts:
         found = Forecasts(symbols=symbols, at_t=at_t, rows=rows, feature_digests=feature_digests)
     except InvariantError as e:
         raise _changed(path, e.got) from e
+    _require_digest(path, found.digest, digest)
+    return found
+
+
+def store_clusters(home: Path, clusters: Clusters) -> str:
+    """Write the cluster memberships of a run and return their digest; writing the same again changes nothing.
+
+    Raises:
+        EnvironmentFailure: the folder cannot be written.
+    """
+    columns: dict[str, pa.Array] = {"at_t": pa.array(np.asarray(clusters.at_t, np.int64))}
+    _write(_path(home, clusters.digest), "clusters", columns, clusters.rows, {})
+    return clusters.digest
+
+
+def load_clusters(home: Path, digest: str) -> Clusters:
+    """Return the cluster memberships of a run.
+
+    Raises:
+        InputMissing: there is no such file.
+        InputChanged: the file cannot be read, or its content has another digest.
+    """
+    path = _path(home, digest)
+    table = _read(path, "clusters")
+    found = Clusters(_ints(path, table, "at_t"), _rows(path, table, CLUSTER))
     _require_digest(path, found.digest, digest)
     return found
 

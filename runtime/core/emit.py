@@ -25,7 +25,10 @@ def _prefix(row: Any, desk: Any, origin_hour_t: int) -> None:
 
 @core
 def signal(out: Any, desk: Any, position: Any, forecast: Any, s: int, decision: Any) -> int:
-    """Write a trade signal; `decision` is (action, reason, gate, wanted, sized, edge, cost)."""
+    """Write a trade signal.
+
+    `decision` is (action, reason, gate, wanted, sized, edge, cost, rebound, downside, gain).
+    """
     n = out.n[0]
     row = out.trade_signal[n["trade_signal"]]
     desk["signal_n"] += 1
@@ -43,6 +46,10 @@ def signal(out: Any, desk: Any, position: Any, forecast: Any, s: int, decision: 
     row["sized_e8"] = decision[4]
     row["edge_ppm"] = decision[5]
     row["cost_ppm"] = decision[6]
+    row["rebound_ppm"] = decision[7]
+    row["downside_ppm"] = decision[8]
+    row["gain_ppm"] = decision[9]
+    row["horizon_t"] = position["horizon_t"]
     row["prob_ppm"] = forecast["prob_main_ppm"]
     row["near_ppm"] = forecast["ret_near_ppm"]
     row["vol_ppm"] = position["vol_ppb"] // 1000
@@ -74,7 +81,8 @@ def risk(out: Any, desk: Any, s: int, signal_id: int, kind: int, gate: int, acti
 
 @core
 def order(out: Any, desk: Any, o: Any, s: int, quote: int, status: int) -> int:
-    """Write the order's state after a transition."""
+    """Write the order's state after a transition and keep it."""
+    o["status_id"] = status
     n = out.n[0]
     row = out.order_request[n["order_request"]]
     desk["order_row_n"] += 1
@@ -87,8 +95,10 @@ def order(out: Any, desk: Any, o: Any, s: int, quote: int, status: int) -> int:
     row["side_id"] = o["side_id"]
     row["status_id"] = status
     row["reason_id"] = o["reason_id"]
+    row["attempt_n"] = o["attempt_n"]
     row["qty_e8"] = o["qty_e8"]
     row["left_e8"] = o["left_e8"]
+    row["retry_t"] = o["retry_t"]
     row["reserve_e8"] = o["reserve_e8"]
     row["decision_price_e8"] = o["decision_price_e8"]
     row["limit_price_e8"] = o["limit_price_e8"]
@@ -240,3 +250,21 @@ def risk_state(out: Any, state: Any, positions_max_n: int, total_cap_e8: int, to
     row["used_cad_e8"] = cash[1]["exposure_e8"]
     row["used_usdc_e8"] = cash[2]["exposure_e8"]
     n["risk_hourly_state"] += 1
+
+
+@core
+def cluster_state(out: Any, desk: Any, cluster: Any) -> None:
+    """Write a cluster's hourly exposure; `cluster` is (id, members, exposure, in flight, cap)."""
+    n = out.n[0]
+    row = out.cluster_exposure_hourly_state[n["cluster_exposure_hourly_state"]]
+    desk["cluster_state_n"] += 1
+    row["state_id"] = desk["cluster_state_n"]
+    _prefix(row, desk, hour_of(desk["now_t"]))
+    row["portfolio_state_id"] = desk["portfolio_n"]
+    row["cluster_id"] = cluster[0]
+    row["membership_n"] = desk["membership_n"]
+    row["members_n"] = cluster[1]
+    row["exposure_e8"] = cluster[2]
+    row["in_flight_e8"] = cluster[3]
+    row["cap_e8"] = cluster[4]
+    n["cluster_exposure_hourly_state"] += 1

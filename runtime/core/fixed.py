@@ -194,3 +194,14 @@ def imax(a: int, b: int) -> int:
 def round_down(value: int, unit: int) -> int:
     """Return the largest multiple of `unit` (> 0) not above a non-negative value."""
     return value - value % unit
+
+
+@core
+def mul_floor_saturating(a: int, b: int, c: int) -> int:
+    """Return a * b / c rounded down for non-negative a and b, or a quarter of int64's range when it would exceed that.
+
+    For measures of the market (traded value), never for money.
+    """
+    if b > 0 and a // c >= I64_MAX // 4 // b:
+        return I64_MAX // 4
+    return mul_floor(a, b, c)

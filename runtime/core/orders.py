@@ -1,12 +1,35 @@
-"""Order lifecycle: one open order per instrument, from placement through fills to its end."""
+"""Order lifecycle: at most one order per instrument, from approval through the venue's answers and fills to its end.
+
+    NEW -> OPEN -> PARTIAL -> FILLED | CANCELLED | EXPIRED | DUST
+    NEW -> DENIED                      refused before it left us: final
+    NEW -> REJECTED -> RETRYING -> NEW a venue's no that may be tried again, after +1, +2, +4 minutes and a new approval
+    NEW -> UNKNOWN -> (a query) -> OPEN | CANCELLED -> RETRYING ...   never sent again before the query
+
+A simulated venue fills a NEW order without an answer in between.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from runtime.core import emit, ledger, lots
-from runtime.core.codes import BUY, L_BUY, L_SELL, O_CANCELLED, O_EXPIRED, O_FILLED, O_NEW, O_PARTIAL, TAKER
-from runtime.core.fixed import add, mul_ceil, mul_floor
+from runtime.core import emit, fees, ledger, lots
+from runtime.core.codes import (
+    BUY,
+    L_BUY,
+    L_SELL,
+    O_CANCELLED,
+    O_DENIED,
+    O_DUST,
+    O_EXPIRED,
+    O_FILLED,
+    O_NEW,
+    O_OPEN,
+    O_PARTIAL,
+    O_REJECTED,
+    O_RETRYING,
+    O_UNKNOWN,
+)
+from runtime.core.fixed import add, imin, mul_ceil, mul_floor
 from runtime.core.records import E8, INSTRUMENTS, PPM
 from runtime.jit import core
 
@@ -15,7 +38,7 @@ from runtime.jit import core
 def worst_cost(policy: Any, qty_e8: int, limit_price_e8: int) -> int:
     """Return the most cash that buying a quantity at its limit can take, fee included."""
     notional = mul_ceil(qty_e8, limit_price_e8, E8)
-    return add(notional, mul_ceil(notional, policy["rules"]["taker_fee_ppm"], PPM))
+    return add(notional, mul_ceil(notional, fees.worst_ppm(policy), PPM))
 
 
 @core
@@ -30,22 +53,28 @@ def reserved(state: Any, policy: Any, quote: int) -> int:
 
 @core
 def place(policy: Any, state: Any, out: Any, s: int, side: int, request: Any) -> None:
-    """Open an order; `request` is (quantity, limit price or 0, reserve, decision price, signal, reason, campaign)."""
+    """Open an order.
+
+    `request` is (quantity, limit price or 0, reserve, decision price, signal, action, reason, campaign).
+    """
     desk = state["desk"]
     o = state["orders"][s]
     desk["order_n"] += 1
     o["order_id"] = desk["order_n"]
     o["side_id"] = side
+    o["attempt_n"] = 1
     o["qty_e8"] = request[0]
     o["left_e8"] = request[0]
     o["limit_price_e8"] = request[1]
     o["reserve_e8"] = request[2]
     o["decision_price_e8"] = request[3]
     o["signal_id"] = request[4]
-    o["reason_id"] = request[5]
-    o["campaign_id"] = request[6]
+    o["action_id"] = request[5]
+    o["reason_id"] = request[6]
+    o["campaign_id"] = request[7]
     o["placed_t"] = desk["now_t"]
     o["expires_t"] = desk["now_t"] + policy["rules"]["order_ttl_t"]
+    o["retry_t"] = 0
     o["order_row_id"] = emit.order(out, desk, o, s, policy["instruments"][s]["quote_id"], O_NEW)
 
 
@@ -53,19 +82,29 @@ def place(policy: Any, state: Any, out: Any, s: int, side: int, request: Any) ->
 def finish(policy: Any, state: Any, out: Any, s: int, status: int) -> None:
     """End an open order with a final status and free what it reserved."""
     o = state["orders"][s]
+    if o["status_id"] == O_RETRYING:
+        state["desk"]["retries_n"] -= 1
     o["reserve_e8"] = 0
+    o["retry_t"] = 0
     emit.order(out, state["desk"], o, s, policy["instruments"][s]["quote_id"], status)
     o["order_id"] = 0
     o["left_e8"] = 0
+    o["status_id"] = 0
+
+
+@core
+def cancellable(o: Any) -> bool:
+    """Return whether an order may be ended by us: there is one, and its outcome is not unknown."""
+    return o["order_id"] != 0 and o["status_id"] != O_UNKNOWN
 
 
 @core
 def expire(policy: Any, state: Any, out: Any) -> None:
-    """End every order whose time is up."""
+    """End every order whose time is up; one with an unknown outcome waits for its query."""
     now_t = state["desk"]["now_t"]
     for s in range(INSTRUMENTS):
         o = state["orders"][s]
-        if o["order_id"] != 0 and now_t >= o["expires_t"]:
+        if cancellable(o) and now_t >= o["expires_t"]:
             finish(policy, state, out, s, O_EXPIRED)
 
 
@@ -74,8 +113,68 @@ def cancel_entries(policy: Any, state: Any, out: Any) -> None:
     """Cancel every resting buy: what the kill switch does at once."""
     for s in range(INSTRUMENTS):
         o = state["orders"][s]
-        if o["order_id"] != 0 and o["side_id"] == BUY:
+        if cancellable(o) and o["side_id"] == BUY:
             finish(policy, state, out, s, O_CANCELLED)
+
+
+@core
+def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
+    """Apply what the venue said about an order.
+
+    Raises:
+        ValueError: the order is not the instrument's open one, or the answer does not follow from its state.
+    """
+    s = event["instrument_id"]
+    o = state["orders"][s]
+    status = event["status_id"]
+    if o["order_id"] == 0 or o["order_id"] != event["order_id"]:
+        raise ValueError("an answer about an order that is not open")
+    quote = policy["instruments"][s]["quote_id"]
+    if status == O_OPEN or status == O_UNKNOWN:
+        if o["status_id"] == O_PARTIAL or o["status_id"] == O_RETRYING:
+            raise ValueError("an answer that does not follow from the order's state")
+        o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
+    elif status == O_REJECTED:
+        o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
+        if event["value_n"] != 0 and o["attempt_n"] <= policy["rules"]["retries_max_n"]:
+            _wait(policy, state, out, s)
+        else:
+            finish(policy, state, out, s, O_CANCELLED)
+    elif status == O_CANCELLED and o["status_id"] == O_UNKNOWN and event["value_n"] != 0:
+        # the query found that the venue never had it: it may be tried again, with the state re-checked
+        if o["attempt_n"] <= policy["rules"]["retries_max_n"]:
+            _wait(policy, state, out, s)
+        else:
+            finish(policy, state, out, s, O_CANCELLED)
+    elif status == O_DENIED or status == O_CANCELLED or status == O_EXPIRED:
+        finish(policy, state, out, s, status)
+    else:
+        raise ValueError("unknown answer of the venue")
+
+
+@core
+def _wait(policy: Any, state: Any, out: Any, s: int) -> None:
+    """Free the reservation and wait for the next attempt: base delay, doubled each time."""
+    o = state["orders"][s]
+    delay = policy["rules"]["retry_t"]
+    for _ in range(1, o["attempt_n"]):
+        delay = delay * 2
+    o["reserve_e8"] = 0
+    o["retry_t"] = state["desk"]["now_t"] + delay
+    state["desk"]["retries_n"] += 1
+    o["order_row_id"] = emit.order(out, state["desk"], o, s, policy["instruments"][s]["quote_id"], O_RETRYING)
+
+
+@core
+def retry(policy: Any, state: Any, out: Any, s: int, reserve_e8: int) -> None:
+    """Send a waiting order again, as its next attempt, with what it must reserve now."""
+    o = state["orders"][s]
+    state["desk"]["retries_n"] -= 1
+    o["attempt_n"] += 1
+    o["reserve_e8"] = reserve_e8
+    o["retry_t"] = 0
+    o["placed_t"] = state["desk"]["now_t"]
+    o["order_row_id"] = emit.order(out, state["desk"], o, s, policy["instruments"][s]["quote_id"], O_NEW)
 
 
 @core
@@ -92,19 +191,23 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
     quote = policy["instruments"][s]["quote_id"]
     qty = event["qty_e8"]
     price = event["price_e8"]
-    if o["order_id"] == 0 or qty <= 0 or qty > o["left_e8"] or price <= 0:
+    if o["order_id"] == 0 or o["order_id"] != event["order_id"] or o["status_id"] == O_RETRYING:
         raise ValueError("fill does not belong to an open order")
+    if qty <= 0 or qty > o["left_e8"] or price <= 0:
+        raise ValueError("fill does not fit its order")
     if o["side_id"] == BUY and price > o["limit_price_e8"]:
         raise ValueError("fill is beyond the order's limit")
     origin_hour_t = emit.hour_of(o["placed_t"])
     notional = mul_floor(qty, price, E8)
-    fee = mul_ceil(notional, policy["rules"]["taker_fee_ppm"], PPM)
-    slippage = mul_floor(qty, price, E8) - mul_floor(qty, event["reference_e8"], E8)
+    fee = mul_ceil(notional, fees.rate_ppm(policy, state, event["liquidity_id"]), PPM)
+    slippage = notional - mul_floor(qty, event["reference_e8"], E8)
     if o["side_id"] != BUY:
         slippage = -slippage
-    fill_id = emit.fill(out, desk, o, event, quote, (notional, fee, slippage, TAKER))
+    money = (notional, fee, slippage, event["liquidity_id"])
+    fill_id = emit.fill(out, desk, o, event, quote, money)
     desk["fees_e8"] += ledger.to_base(state, quote, fee)
     desk["slippage_e8"] += ledger.to_base(state, quote, slippage)
+    fees.traded(state, ledger.to_base(state, quote, notional))
     if o["side_id"] == BUY:
         ledger.post(state, out, (quote, L_BUY, fill_id, s, origin_hour_t), (-notional - fee, notional, fee, slippage))
         if position["qty_e8"] == 0:
@@ -116,21 +219,40 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
         realised = lots.close_lots(state, out, s, origin_hour_t, links, qty, notional - fee)
         desk["realised_e8"] += ledger.to_base(state, quote, realised)
         if position["qty_e8"] == 0:
-            desk["open_n"] -= 1
-            position["derisked_n"] = 0
-            position["adverse_n"] = 0
-            position["campaign_id"] = 0
-    _after_fill(policy, state, out, s, qty)
+            _close_campaign(state, s)
     ledger.revalue(policy, state, s)
+    _after_fill(policy, state, out, s, qty)
+
+
+@core
+def _close_campaign(state: Any, s: int) -> None:
+    position = state["positions"][s]
+    state["desk"]["open_n"] -= 1
+    if position["recovery_n"] != 0:
+        state["desk"]["recovering_n"] -= 1
+    position["derisked_n"] = 0
+    position["adverse_n"] = 0
+    position["taken_n"] = 0
+    position["reentered_n"] = 0
+    position["taken_e8"] = 0
+    position["recovery_n"] = 0
+    position["recovery_wait_n"] = 0
+    position["horizon_t"] = 0
+    position["campaign_id"] = 0
 
 
 @core
 def _after_fill(policy: Any, state: Any, out: Any, s: int, qty: int) -> None:
     o = state["orders"][s]
+    instrument = policy["instruments"][s]
     o["left_e8"] -= qty
     if o["left_e8"] == 0:
         finish(policy, state, out, s, O_FILLED)
         return
+    rest = mul_floor(o["left_e8"], state["positions"][s]["mark_e8"], E8)
+    if o["side_id"] == BUY and (o["left_e8"] < instrument["qty_min_e8"] or rest < instrument["cost_min_e8"]):
+        finish(policy, state, out, s, O_DUST)
+        return
     if o["side_id"] == BUY:
-        o["reserve_e8"] = worst_cost(policy, o["left_e8"], o["limit_price_e8"])
-    o["order_row_id"] = emit.order(out, state["desk"], o, s, policy["instruments"][s]["quote_id"], O_PARTIAL)
+        o["reserve_e8"] = imin(worst_cost(policy, o["left_e8"], o["limit_price_e8"]), o["reserve_e8"])
+    o["order_row_id"] = emit.order(out, state["desk"], o, s, instrument["quote_id"], O_PARTIAL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.core.codes import NEGATIVE, NEUTRAL, POSITIVE, STRONG_NEGATIVE, STRONG_POSITIVE
-from runtime.core.fixed import imax, imin, mul_floor
-from runtime.core.records import PPM
+from runtime.core.fixed import imax, imin, mul_floor, mul_floor_saturating
+from runtime.core.records import E4, PPM
 from runtime.jit import core
 
 PPB = 1_000_000_000
@@ -16,6 +16,27 @@ PPB = 1_000_000_000
 def edge_ppm(forecast: Any) -> int:
     """Return the expected gross return of the better of the two longer horizons: what a campaign plays for."""
     return imax(forecast["ret_main_ppm"], forecast["ret_far_ppm"])
+
+
+@core
+def rebound_ppm(forecast: Any) -> int:
+    """Return the rebound potential: the probability that the far horizon ends higher."""
+    return forecast["prob_far_ppm"]
+
+
+@core
+def downside_ppm(forecast: Any) -> int:
+    """Return the risk of a persistent downside: the higher probability of a fall over the two longer horizons."""
+    return PPM - imin(forecast["prob_main_ppm"], forecast["prob_far_ppm"])
+
+
+@core
+def gain_ppm(position: Any, e8: int) -> int:
+    """Return a position's unrealised gain against the cost of its lots, fees of the purchase included."""
+    if position["cost_e8"] <= 0:
+        return 0
+    value = mul_floor(position["qty_e8"], position["mark_e8"], e8)
+    return mul_floor(value - position["cost_e8"], PPM, position["cost_e8"])
 
 
 @core
@@ -82,7 +103,7 @@ def observe_forecast(rules: Any, position: Any, forecast: Any) -> None:
 
 @core
 def observe_bar(rules: Any, position: Any, bar: Any, at_t: int) -> None:
-    """Take in a closed bar: mark price and the exponential mean of the true range as a share of price (1e-9)."""
+    """Take in a closed bar: mark price, and exponential means of the true range (1e-9 of price) and of the turnover."""
     mark = position["mark_e8"]
     if mark > 0:
         true_range = imax(bar["high_e8"], mark) - imin(bar["low_e8"], mark)
@@ -91,5 +112,10 @@ def observe_bar(rules: Any, position: Any, bar: Any, at_t: int) -> None:
             position["vol_ppb"] = share
         else:
             position["vol_ppb"] += mul_floor(share - position["vol_ppb"], rules["vol_decay_ppm"], PPM)
+    turnover = mul_floor_saturating(bar["close_e8"], bar["volume_e4"], E4)
+    if position["mark_t"] == 0:
+        position["turnover_e8"] = turnover
+    else:
+        position["turnover_e8"] += mul_floor(turnover - position["turnover_e8"], rules["vol_decay_ppm"], PPM)
     position["mark_e8"] = bar["close_e8"]
     position["mark_t"] = at_t

@@ -5,7 +5,7 @@ Every field is a little-endian int64 and the last part of its name is its scale:
 - `_e8`   price, quantity or money in 1e-8 units;  `_e4` traded volume in 1e-4 units (a measure, not money)
 - `_ppm`  ratio, probability or return in 1e-6 units
 - `_t`    seconds since 1970-01-01 UTC;  `_n` count, flag or sequence number;  `_id` identity or code
-- `_v`    a number whose scale is the row's `scale_id`
+- `_ms`   milliseconds;  `_ppb` ratio in 1e-9 units;  `_v` a number whose scale is the row's `scale_id`
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ INSTRUMENTS: Final = 32
 """Instrument capacity of the state: a constant, so that compiled code has one shape."""
 QUOTES: Final = 3
 TIERS: Final = 4
+FEE_TIERS: Final = 10
+DAYS: Final = 30
+"""Days of traded volume that decide the fee tier."""
 MAX_LOTS: Final = 64
 """Open FIFO lots per instrument; a further buy merges into the newest lot."""
 
@@ -62,7 +65,8 @@ class RecordType:
 TRADE_SIGNAL: Final = RecordType(
     "trade_signal", 1,
     layout(f"""signal_id {PREFIX} instrument_id forecast_t outlook_id raw_outlook_id persist_n action_id reason_id gate_id
-    wanted_e8 sized_e8 prob_ppm edge_ppm near_ppm cost_ppm vol_ppm uncertainty_ppm tier_id"""),
+    wanted_e8 sized_e8 prob_ppm edge_ppm near_ppm cost_ppm vol_ppm uncertainty_ppm rebound_ppm downside_ppm gain_ppm
+    horizon_t tier_id"""),
     (("forecast", "instrument_id"), ("policy", "")),
     {"outlook_id": c.OUTLOOK_NAMES, "raw_outlook_id": c.OUTLOOK_NAMES, "action_id": c.ACTION_NAMES,
      "reason_id": c.REASON_NAMES, "gate_id": c.GATE_NAMES, "tier_id": c.TIER_NAMES},
@@ -76,8 +80,8 @@ RISK_EVENT: Final = RecordType(
 )  # fmt: skip
 ORDER_REQUEST: Final = RecordType(
     "order_request", 3,
-    layout(f"""order_row_id {PREFIX} order_id signal_id instrument_id quote_id side_id status_id reason_id qty_e8 left_e8
-    reserve_e8 decision_price_e8 limit_price_e8 expires_t campaign_id"""),
+    layout(f"""order_row_id {PREFIX} order_id signal_id instrument_id quote_id side_id status_id reason_id attempt_n
+    qty_e8 left_e8 reserve_e8 decision_price_e8 limit_price_e8 expires_t retry_t campaign_id"""),
     (("trade_signal", "signal_id"),),
     {"quote_id": c.QUOTE_NAMES, "side_id": c.SIDE_NAMES, "status_id": c.ORDER_STATUS_NAMES, "reason_id": c.REASON_NAMES},
 )  # fmt: skip
@@ -124,19 +128,34 @@ RISK_HOURLY: Final = RecordType(
     {"tier_id": c.TIER_NAMES},
 )  # fmt: skip
 
+CLUSTER_HOURLY: Final = RecordType(
+    "cluster_exposure_hourly_state", 10,
+    layout(f"state_id {PREFIX} portfolio_state_id cluster_id membership_n members_n exposure_e8 in_flight_e8 cap_e8"),
+    (("portfolio_hourly_state", "portfolio_state_id"),),
+    {},
+)  # fmt: skip
+
 RECORD_TYPES: Final = (
     TRADE_SIGNAL, RISK_EVENT, ORDER_REQUEST, ORDER_FILL, POSITION_LOT, EXECUTED_TRADE, CASH_LEDGER, PORTFOLIO_HOURLY,
-    RISK_HOURLY,
+    RISK_HOURLY, CLUSTER_HOURLY,
 )  # fmt: skip
 """In the order in which a block lists its records: parents before children."""
 BY_NAME: Final = {record.name: record for record in RECORD_TYPES}
 
 # ---- inputs -----------------------------------------------------------------------------------------------------
-EVENT: Final = layout("kind_id at_t bar_n forecast_n instrument_id quote_id qty_e8 price_e8 reference_e8 amount_e8 value_n")
-"""One event. `bar_n` and `forecast_n` are row numbers of the bars and forecasts that came with it (-1: none).
-FILL uses instrument, qty, price, reference; DEPOSIT quote and amount; RATE quote and price; CONTROL instrument_id as
-switch (1 kill, 2 halt, 3 release of HALT20) and value_n as its new setting; BARS value_n as the bar's opening time; FILL
-value_n as the order it belongs to."""
+EVENT: Final = layout("""kind_id at_t bar_n forecast_n cluster_n instrument_id quote_id order_id status_id liquidity_id qty_e8
+    price_e8 reference_e8 amount_e8 value_n""")
+"""One event. `bar_n`, `forecast_n`, `cluster_n` are row numbers of the inputs that came with it (-1: none).
+
+- BARS: `value_n` is the bar's opening time.
+- FILL: instrument, order, quantity, price, liquidity, and as reference the price before slippage.
+- ORDER: instrument, order, and as status what the venue answered (OPEN, DENIED, REJECTED, UNKNOWN, CANCELLED, EXPIRED);
+  `value_n` 1 says that a rejection may be tried again.
+- DEPOSIT, WITHDRAWAL, CORRECTION, RECONCILIATION: quote and amount (signed for the last two).
+- RATE: quote and price in the base currency. QUOTE: instrument, best bid as price and best ask as reference.
+- CONTROL: `instrument_id` is the switch, `value_n` its new setting. HEARTBEAT: `value_n` is the clock's skew in milliseconds.
+- CLUSTERS: the membership row `cluster_n`; `value_n` is its version."""
+CLUSTER: Final = layout("cluster_id")
 BAR: Final = layout("open_e8 high_e8 low_e8 close_e8 volume_e4 present_n")
 FORECAST: Final = layout(
     "prob_near_ppm prob_main_ppm prob_far_ppm ret_near_ppm ret_main_ppm ret_far_ppm uncertainty_ppm valid_n"
@@ -147,29 +166,36 @@ probability that the return is positive, expected gross return, uncertainty of t
 # ---- state ------------------------------------------------------------------------------------------------------
 DESK: Final = layout("""account_id mode_id now_t pv_e8 peak_e8 drawdown_ppm tier_id kill_n halt_n open_n gross_e8 realised_e8
     fees_e8 slippage_e8 signal_n risk_event_n order_n order_row_n fill_n lot_n lot_row_n trade_n entry_n portfolio_n
-    risk_state_n campaign_n""")
+    risk_state_n cluster_state_n campaign_n skew_ms day_n volume_30d_e8 membership_n recovering_n retries_n""")
+DAY: Final = layout("volume_e8")
 CASH: Final = layout("cash_e8 exposure_e8 rate_e8 entry_n last_entry_id")
 POSITION: Final = layout("""qty_e8 cost_e8 value_e8 mark_e8 mark_t vol_ppb outlook_id raw_outlook_id pending_id persist_n adverse_n
-    action_id gate_id derisked_n campaign_id realised_e8 lot_head_n lot_n forecast_t""")
+    action_id gate_id derisked_n taken_n reentered_n taken_e8 recovery_n recovery_wait_n horizon_t campaign_id realised_e8 lot_head_n
+    lot_n forecast_t turnover_e8 bid_e8 ask_e8 quote_t cluster_id""")
 LOT: Final = layout("lot_id qty_e8 cost_e8 opened_t")
-ORDER: Final = layout("""order_id order_row_id signal_id side_id reason_id qty_e8 left_e8 reserve_e8 decision_price_e8 limit_price_e8
-    placed_t expires_t campaign_id""")
+ORDER: Final = layout("""order_id order_row_id signal_id side_id status_id action_id reason_id attempt_n qty_e8 left_e8 reserve_e8
+    decision_price_e8 limit_price_e8 placed_t expires_t retry_t campaign_id""")
 STATE: Final = np.dtype([
     ("desk", DESK), ("cash", CASH, (QUOTES,)), ("positions", POSITION, (INSTRUMENTS,)), ("forecasts", FORECAST, (INSTRUMENTS,)),
-    ("lots", LOT, (INSTRUMENTS, MAX_LOTS)), ("orders", ORDER, (INSTRUMENTS,)),
+    ("lots", LOT, (INSTRUMENTS, MAX_LOTS)), ("orders", ORDER, (INSTRUMENTS,)), ("days", DAY, (DAYS,)),
 ])  # fmt: skip
 
 # ---- policy -----------------------------------------------------------------------------------------------------
 RULES: Final = layout("""strong_prob_ppm positive_prob_ppm negative_prob_ppm strong_negative_prob_ppm strong_ret_ppm positive_ret_ppm
-    negative_ret_ppm strong_negative_ret_ppm entry_persist_n exit_persist_n uncertain_ppm near_drop_ppm
-    derisk_ppm derisk_max_n base_ppm entry_min_ppm vol_target_ppb vol_decay_ppm size_low_ppm size_high_ppm
-    positions_max_n total_cap_ppm total_cap_e8 budget_cap_ppm budget_cap_e8 taker_fee_ppm half_spread_ppm slippage_ppm impact_ppm
-    margin_ppm limit_ppm participation_ppm bar_age_max_t forecast_age_max_t order_ttl_t latency_t""")
-TIER: Final = layout("drawdown_ppm size_ppm allow_entry_n")
+    negative_ret_ppm strong_negative_ret_ppm entry_persist_n exit_persist_n uncertain_ppm near_drop_ppm rebound_exit_ppm
+    derisk_ppm derisk_max_n take_near_ppm take_profit_ppm take_ppm take_max_n reentry_near_ppm horizon_t
+    severe_loss_ppm severe_release_ppm severe_max_n recovery_hold_ppm recovery_exit_ppm recovery_patience_n
+    base_ppm entry_min_ppm vol_target_ppb vol_decay_ppm size_low_ppm size_high_ppm
+    positions_max_n total_cap_ppm total_cap_e8 cluster_cap_ppm cluster_cap_e8 budget_cap_ppm budget_cap_e8
+    maker_entry_n half_spread_ppm slippage_ppm impact_ppm margin_ppm limit_ppm participation_ppm liquidity_ppm spread_max_ppm
+    quote_age_max_t bar_age_max_t forecast_age_max_t skew_max_ms order_ttl_t latency_t retry_t retries_max_n""")
+TIER: Final = layout("drawdown_ppm size_ppm allow_entry_n allow_reentry_n")
+FEE: Final = layout("volume_e8 maker_ppm taker_ppm")
 INSTRUMENT: Final = layout("enabled_n quote_id lot_e8 tick_e8 qty_min_e8 cost_min_e8")
 QUOTE_CAP: Final = layout("cap_ppm cap_e8")
 POLICY: Final = np.dtype([
     ("rules", RULES), ("tiers", TIER, (TIERS,)), ("instruments", INSTRUMENT, (INSTRUMENTS,)), ("quotes", QUOTE_CAP, (QUOTES,)),
+    ("fees", FEE, (FEE_TIERS,)),
 ])  # fmt: skip
 
 COUNTS: Final = layout(" ".join(record.name for record in RECORD_TYPES) + " event")
@@ -191,3 +217,4 @@ class Out(NamedTuple):
     cash_ledger: npt.NDArray[np.void]
     portfolio_hourly_state: npt.NDArray[np.void]
     risk_hourly_state: npt.NDArray[np.void]
+    cluster_exposure_hourly_state: npt.NDArray[np.void]

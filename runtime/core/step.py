@@ -4,30 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.core import emit, ledger, orders, outlook, risk, simulate, strategy
+from runtime.core import campaign, emit, fees, ledger, orders, outlook, risk, simulate
 from runtime.core.codes import (
     EV_BARS,
+    EV_CLUSTERS,
     EV_CONTROL,
+    EV_CORRECTION,
     EV_DEPOSIT,
     EV_FILL,
+    EV_HEARTBEAT,
+    EV_ORDER,
+    EV_QUOTE,
     EV_RATE,
+    EV_RECONCILIATION,
+    EV_WITHDRAWAL,
     G_DRAWDOWN,
     G_HALT,
     G_KILL,
+    L_CORRECTION,
     L_DEPOSIT,
+    L_RECONCILIATION,
+    L_WITHDRAWAL,
     NONE,
     RISK_HALT,
     RISK_KILL,
     RISK_TIER,
     SCALE_N,
     SCALE_PPM,
+    SWITCH_HALT,
+    SWITCH_KILL,
+    SWITCH_RELEASE_TIER,
     TIER_NORMAL,
 )
-from runtime.core.records import INSTRUMENTS, MAX_LOTS
+from runtime.core.fixed import imax
+from runtime.core.records import INSTRUMENTS, MAX_LOTS, QUOTES
 from runtime.jit import core
 
-SWITCH_KILL, SWITCH_HALT, SWITCH_RELEASE_TIER = 1, 2, 3
-"""What a CONTROL event's `instrument_id` names."""
+
+@core
+def _remark(policy: Any, state: Any, out: Any) -> None:
+    """Recompute value, drawdown and tier, and record a change of tier."""
+    before = ledger.mark(policy, state)
+    _tier_changed(policy, state, out, before)
 
 
 @core
@@ -49,9 +67,9 @@ def on_bars(policy: Any, state: Any, out: Any, bars: Any, forecasts: Any, has_fo
             outlook.observe_bar(rules, state["positions"][s], bars[s], now_t)
             if state["positions"][s]["qty_e8"] > 0:
                 ledger.revalue(policy, state, s)
-    before = ledger.mark(policy, state)
-    _tier_changed(policy, state, out, before)
+    _remark(policy, state, out)
     orders.expire(policy, state, out)
+    campaign.retry_waiting(policy, state, out)
     for s in range(INSTRUMENTS):
         position = state["positions"][s]
         before_id = position["outlook_id"]
@@ -61,7 +79,7 @@ def on_bars(policy: Any, state: Any, out: Any, bars: Any, forecasts: Any, has_fo
             position["forecast_t"] = now_t
             outlook.observe_forecast(rules, position, forecasts[s])
         if arrived or position["qty_e8"] > 0:
-            strategy.decide(policy, state, out, s, arrived, before_id)
+            campaign.decide(policy, state, out, s, arrived, before_id)
     _hourly(policy, state, out)
 
 
@@ -79,6 +97,25 @@ def _hourly(policy: Any, state: Any, out: Any) -> None:
     emit.portfolio(out, state, orders_n, cost)
     cap = risk.cap_e8(desk["pv_e8"], rules["total_cap_ppm"], rules["total_cap_e8"])
     emit.risk_state(out, state, rules["positions_max_n"], cap, desk["gross_e8"] + flying)
+    if desk["open_n"] > 0 or orders_n > 0:
+        cap = risk.cap_e8(desk["pv_e8"], rules["cluster_cap_ppm"], rules["cluster_cap_e8"])
+        _hourly_clusters(policy, state, out, cap)
+
+
+@core
+def _hourly_clusters(policy: Any, state: Any, out: Any, cap_e8: int) -> None:
+    """Write one row per cluster that holds or awaits anything."""
+    for cluster in range(INSTRUMENTS):
+        members = 0
+        busy = False
+        for s in range(INSTRUMENTS):
+            if state["positions"][s]["cluster_id"] == cluster and policy["instruments"][s]["enabled_n"] != 0:
+                members += 1
+                if state["positions"][s]["qty_e8"] > 0 or state["orders"][s]["order_id"] != 0:
+                    busy = True
+        if busy:
+            marked, flying = risk.cluster_used(policy, state, cluster)
+            emit.cluster_state(out, state["desk"], (cluster, members, marked, flying, cap_e8))
 
 
 @core
@@ -107,20 +144,70 @@ def on_control(policy: Any, state: Any, out: Any, event: Any) -> None:
 
 
 @core
-def on_deposit(policy: Any, state: Any, out: Any, event: Any) -> None:
-    """Cash arrives: one ledger entry; the peak moves with it, since a deposit is no profit."""
+def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
+    """Cash that moves without a fill: one ledger entry; the peak moves with it, since it is neither profit nor loss.
+
+    A correction or reconciliation is a gain or loss of the account, so it leaves the peak where it was.
+
+    Raises:
+        ValueError: an amount of the wrong sign, or more than the free cash is withdrawn.
+    """
     desk = state["desk"]
-    amount = event["amount_e8"]
-    if amount <= 0:
-        raise ValueError("a deposit must be positive")
+    kind = event["kind_id"]
     quote = event["quote_id"]
-    ledger.post(state, out, (quote, L_DEPOSIT, 0, -1, emit.hour_of(desk["now_t"])), (amount, 0, 0, 0))
-    desk["peak_e8"] += ledger.to_base(state, quote, amount)
-    ledger.mark(policy, state)
+    amount = event["amount_e8"]
+    if amount == 0 or quote < 0 or quote >= QUOTES:
+        raise ValueError("cash event without an amount or with an unknown currency")
+    if kind == EV_DEPOSIT or kind == EV_WITHDRAWAL:
+        if amount < 0:
+            raise ValueError("deposits and withdrawals are positive amounts")
+        entry_kind = L_DEPOSIT if kind == EV_DEPOSIT else L_WITHDRAWAL
+        delta = amount if kind == EV_DEPOSIT else -amount
+        if delta < 0 and amount > state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote):
+            raise ValueError("withdrawal exceeds the free cash")
+        desk["peak_e8"] = imax(desk["peak_e8"] + ledger.to_base(state, quote, delta), 0)
+    else:
+        entry_kind = L_CORRECTION if kind == EV_CORRECTION else L_RECONCILIATION
+        delta = amount
+    ledger.post(state, out, (quote, entry_kind, 0, -1, emit.hour_of(desk["now_t"])), (delta, 0, 0, 0))
+    _remark(policy, state, out)
 
 
 @core
-def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, forecasts: Any) -> None:
+def on_quote(state: Any, event: Any) -> None:
+    """The venue's best bid and ask of an instrument."""
+    if event["price_e8"] <= 0 or event["reference_e8"] < event["price_e8"]:
+        raise ValueError("a quote needs 0 < bid <= ask")
+    position = state["positions"][event["instrument_id"]]
+    position["bid_e8"] = event["price_e8"]
+    position["ask_e8"] = event["reference_e8"]
+    position["quote_t"] = event["at_t"]
+
+
+@core
+def on_rate(policy: Any, state: Any, out: Any, event: Any) -> None:
+    """A quote currency's rate to the base currency."""
+    if event["price_e8"] <= 0:
+        raise ValueError("a rate must be positive")
+    state["cash"][event["quote_id"]]["rate_e8"] = event["price_e8"]
+    for s in range(INSTRUMENTS):
+        ledger.revalue(policy, state, s)
+    _remark(policy, state, out)
+
+
+@core
+def on_clusters(state: Any, event: Any, clusters: Any) -> None:
+    """A new cluster membership of every instrument."""
+    for s in range(INSTRUMENTS):
+        cluster = clusters[s]["cluster_id"]
+        if cluster < 0 or cluster >= INSTRUMENTS:
+            raise ValueError("a cluster id is out of range")
+        state["positions"][s]["cluster_id"] = cluster
+    state["desk"]["membership_n"] = event["value_n"]
+
+
+@core
+def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, forecasts: Any, clusters: Any) -> None:
     """Apply one event.
 
     Args:
@@ -128,7 +215,7 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
         state: one STATE record, changed in place.
         out: output buffers with room for the event (see `full`).
         event: one EVENT record.
-        bars, forecasts: [INSTRUMENTS] records of a BARS event; `event["forecast_n"]` -1 says that no forecast came.
+        bars, forecasts, clusters: [INSTRUMENTS] records; read only by the events that bring them.
 
     Raises:
         ValueError, OverflowError: a broken invariant; the state is half written, restore the snapshot and halt.
@@ -137,29 +224,30 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
     if event["at_t"] < desk["now_t"]:
         raise ValueError("time runs backwards")
     desk["now_t"] = event["at_t"]
+    fees.roll(state)
     kind = event["kind_id"]
     if kind == EV_BARS:
         on_bars(policy, state, out, bars, forecasts, event["forecast_n"] >= 0)
     elif kind == EV_FILL:
         orders.apply_fill(policy, state, out, event)
-    elif kind == EV_DEPOSIT:
-        on_deposit(policy, state, out, event)
+    elif kind == EV_ORDER:
+        orders.answer(policy, state, out, event)
+    elif kind == EV_DEPOSIT or kind == EV_WITHDRAWAL or kind == EV_CORRECTION or kind == EV_RECONCILIATION:
+        on_cash(policy, state, out, event)
     elif kind == EV_CONTROL:
         on_control(policy, state, out, event)
+    elif kind == EV_QUOTE:
+        on_quote(state, event)
     elif kind == EV_RATE:
-        if event["price_e8"] <= 0:
-            raise ValueError("a rate must be positive")
-        state["cash"][event["quote_id"]]["rate_e8"] = event["price_e8"]
-        for s in range(INSTRUMENTS):
-            ledger.revalue(policy, state, s)
-        ledger.mark(policy, state)
+        on_rate(policy, state, out, event)
+    elif kind == EV_CLUSTERS:
+        on_clusters(state, event, clusters)
+    elif kind == EV_HEARTBEAT:
+        desk["skew_ms"] = event["value_n"] if event["value_n"] >= 0 else -event["value_n"]
+        orders.expire(policy, state, out)
+        campaign.retry_waiting(policy, state, out)
     else:
         raise ValueError("unknown event kind")
-    _finish_block(out, event)
-
-
-@core
-def _finish_block(out: Any, event: Any) -> None:
     n = out.n[0]
     out.event[n["event"]] = event
     n["event"] += 1
@@ -171,35 +259,39 @@ def full(out: Any) -> bool:
     """Return whether a BARS event and the fills before it could overflow a buffer in the worst case."""
     n = out.n[0]
     m = INSTRUMENTS
-    return (
+    return bool(
         n["event"] + m + 1 > out.event.shape[0]
         or n["trade_signal"] + m > out.trade_signal.shape[0]
-        or n["risk_event"] + 3 * m + 1 > out.risk_event.shape[0]
-        or n["order_request"] + 4 * m > out.order_request.shape[0]
+        or n["risk_event"] + 5 * m + 1 > out.risk_event.shape[0]
+        or n["order_request"] + 5 * m > out.order_request.shape[0]
         or n["order_fill"] + m > out.order_fill.shape[0]
         or n["position_lot"] + (MAX_LOTS + 1) * m > out.position_lot.shape[0]
         or n["executed_trade"] + MAX_LOTS * m > out.executed_trade.shape[0]
         or n["cash_ledger"] + m + 1 > out.cash_ledger.shape[0]
         or n["portfolio_hourly_state"] + 1 > out.portfolio_hourly_state.shape[0]
         or n["risk_hourly_state"] + 1 > out.risk_hourly_state.shape[0]
+        or n["cluster_exposure_hourly_state"] + m > out.cluster_exposure_hourly_state.shape[0]
     )
 
 
 @core
-def step(policies: Any, states: Any, out: Any, events: Any, bars: Any, forecasts: Any) -> None:
+def step(policies: Any, states: Any, out: Any, events: Any, bars: Any, forecasts: Any, clusters: Any) -> None:
     """Apply one event: the entry of paper, live and replay. `policies`, `states`, `events` have length 1."""
-    apply_event(policies[0], states[0], out, events[0], bars, forecasts)
+    apply_event(policies[0], states[0], out, events[0], bars, forecasts, clusters)
 
 
 @core
-def sweep(policies: Any, states: Any, out: Any, events: Any, bars: Any, forecasts: Any, scratch: Any, first: int) -> int:
+def sweep(
+    policies: Any, states: Any, out: Any, events: Any, bars: Any, forecasts: Any, clusters: Any, scratch: Any, first: int
+) -> int:
     """Apply a backtest's events from `first` on, with the simulated venue between them.
 
     Before each BARS event the venue fills open orders from that bar; each fill is an event and a block of its own,
-    at the bar's opening time plus the modelled latency. Stops early when a buffer could overflow; call again with the returned position.
+    at the bar's opening time plus the modelled latency. Stops early when a buffer could overflow; call again with the
+    returned position.
 
     Args:
-        bars, forecasts: [T, INSTRUMENTS] and [N, INSTRUMENTS]; an event names its rows.
+        bars, forecasts, clusters: [T, INSTRUMENTS], [N, INSTRUMENTS], [M, INSTRUMENTS]; an event names its rows.
         scratch: one EVENT record, overwritten.
 
     Returns:
@@ -209,31 +301,33 @@ def sweep(policies: Any, states: Any, out: Any, events: Any, bars: Any, forecast
     i = first
     while i < events.shape[0] and not full(out):
         event = events[i]
-        bar_n = event["bar_n"] if event["bar_n"] >= 0 else 0
-        forecast_n = event["forecast_n"] if event["forecast_n"] >= 0 else 0
+        bar = bars[imax(event["bar_n"], 0)]
+        forecast = forecasts[imax(event["forecast_n"], 0)]
+        cluster = clusters[imax(event["cluster_n"], 0)]
         if event["kind_id"] == EV_BARS:
             for s in range(INSTRUMENTS):
                 if state["orders"][s]["order_id"] != 0:
-                    _simulated_fill(policy, state, out, bars[bar_n], forecasts[forecast_n], scratch[0], s, event["value_n"])
-        apply_event(policy, state, out, event, bars[bar_n], forecasts[forecast_n])
+                    qty, price, liquidity = simulate.match_bar(policy, state, s, bar[s])
+                    if qty > 0:
+                        fill = scratch[0]
+                        _set_fill(policy, state, fill, s, event["value_n"])
+                        fill["qty_e8"] = qty
+                        fill["price_e8"] = price
+                        fill["liquidity_id"] = liquidity
+                        fill["reference_e8"] = bar[s]["open_e8"]
+                        apply_event(policy, state, out, fill, bar, forecast, cluster)
+        apply_event(policy, state, out, event, bar, forecast, cluster)
         i += 1
     return i
 
 
 @core
-def _simulated_fill(policy: Any, state: Any, out: Any, bars: Any, forecasts: Any, fill: Any, s: int, open_t: int) -> None:
-    qty, price = simulate.match(policy, state, s, bars[s])
-    if qty == 0:
-        return
+def _set_fill(policy: Any, state: Any, fill: Any, s: int, open_t: int) -> None:
     fill["kind_id"] = EV_FILL
     fill["at_t"] = open_t + policy["rules"]["latency_t"]
     fill["bar_n"] = -1
     fill["forecast_n"] = -1
+    fill["cluster_n"] = -1
     fill["instrument_id"] = s
     fill["quote_id"] = policy["instruments"][s]["quote_id"]
-    fill["qty_e8"] = qty
-    fill["price_e8"] = price
-    fill["reference_e8"] = bars[s]["open_e8"]
-    fill["amount_e8"] = 0
-    fill["value_n"] = state["orders"][s]["order_id"]
-    apply_event(policy, state, out, fill, bars, forecasts)
+    fill["order_id"] = state["orders"][s]["order_id"]

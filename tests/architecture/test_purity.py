@@ -33,6 +33,7 @@ CLOCKS = {
     ("platform", "node"),
 }  # fmt: skip
 CLOCKS_ALLOWED = {
+    "runtime/adapters/clock.py": "the adapter of the Clock port; what it says becomes an input",
     "runtime/commands/doctor.py": "examines the clock itself",
     "workbench/data/providers": "asks a venue what is recent; what it fetched is content-addressed",
 }

@@ -19,9 +19,12 @@ from runtime.core import codes as c
 from runtime.core.digest import Block, decode_payload
 from runtime.core.records import BAR, RECORD_TYPES
 from runtime.engine import RunInputs, iterate_blocks
-from runtime.policy import DrawdownTier, PairRules, QuoteCap, RiskProfile
+from runtime.policy import DrawdownTier, FeeTier, PairRules, QuoteCap, RiskProfile
 from tests.support.audit import Audit
 from tests.support.markets import random_inputs
+
+WIDE = {"cluster_cap_ppm": 1_000_000, "liquidity_ppm": 1_000_000}
+"""For tests of something else: one cluster cap and a liquidity gate that do not bind."""
 
 
 def run(inputs: RunInputs) -> list[Block]:
@@ -59,11 +62,27 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
         base_ppm=draw(ppm),
         positions_max=draw(st.integers(1, 32)),
         total_cap_ppm=draw(ppm),
+        cluster_cap_ppm=draw(ppm),
+        cluster_cap_e8=draw(st.sampled_from([0, 10**10, 10**13])),
+        liquidity_ppm=draw(st.integers(1, 1_000_000)),
+        maker_entry=draw(st.booleans()),
+        severe_max=draw(st.integers(1, 32)),
+        severe_loss_ppm=draw(st.integers(60_000, 1_000_000)),
+        recovery_patience_n=draw(st.integers(1, 10)),
+        rebound_exit_ppm=draw(ppm),
+        take_profit_ppm=draw(st.integers(0, 50_000)),
+        take_near_ppm=-draw(st.integers(0, 5_000)),
+        reentry_near_ppm=draw(st.integers(0, 5_000)),
+        take_ppm=draw(ppm),
         total_cap_e8=draw(st.sampled_from([0, 1, 10**10, 10**13])),
         budget_cap_ppm=draw(ppm),
         quote_caps=(caps, QuoteCap(cap_ppm=0), QuoteCap(cap_ppm=0)),
         tiers=(tiers[0], tiers[1], tiers[2], tiers[3]),
-        taker_fee_ppm=draw(st.integers(0, 20_000)),
+        fees=(
+            FeeTier(volume_e8=0, maker_ppm=2_000, taker_ppm=draw(st.integers(2_000, 20_000))),
+            FeeTier(volume_e8=10**12, maker_ppm=500, taker_ppm=1_000),
+            FeeTier(volume_e8=10**13, maker_ppm=0, taker_ppm=100),
+        ),
         margin_ppm=draw(st.integers(0, 10_000)),
         limit_ppm=draw(st.integers(0, 50_000)),
         participation_ppm=draw(st.integers(1, 100_000)),
@@ -92,8 +111,13 @@ def test_no_invariant_breaks_under_any_profile(
 @pytest.mark.parametrize(
     ("profile", "gates"),
     [
-        (RiskProfile(positions_max=3, base_ppm=90_000, participation_ppm=2_000, margin_ppm=0), {c.G_POSITIONS, c.G_BUSY}),
-        (RiskProfile(base_ppm=150_000, uncertain_ppm=300_000), {c.G_TOTAL, c.G_COST}),
+        (
+            RiskProfile(positions_max=3, base_ppm=90_000, participation_ppm=2_000, margin_ppm=0, **WIDE),
+            {c.G_POSITIONS, c.G_BUSY},
+        ),
+        (RiskProfile(base_ppm=150_000, uncertain_ppm=300_000, **WIDE), {c.G_TOTAL, c.G_COST}),
+        (RiskProfile(base_ppm=40_000, liquidity_ppm=1_000_000), {c.G_CLUSTER}),
+        (RiskProfile(maker_entry=True, severe_max=1, severe_loss_ppm=60_000, **WIDE), {c.G_SEVERE_LOSS}),
     ],
 )
 def test_long_run_exercises_every_record(profile: RiskProfile, gates: set[int]) -> None:
@@ -169,4 +193,4 @@ def test_known_head() -> None:
     blocks = run(random_inputs(1, hours=500))
     digest = hashlib.sha256(b"".join(block.payload for block in blocks)).hexdigest()
     assert len(blocks) > 500
-    assert digest[:16] == "1cc7775c22b9d5de"
+    assert digest[:16] == "d5e859f342ca5e9d"

@@ -30,8 +30,11 @@ class Audit:
     next_id: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     refusals: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    traded: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    cluster_of: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     peak: int = 0
     hour: int = 0
+    membership: int = 0
 
     def check(self, blocks: list[Block]) -> None:
         """Check a whole run."""
@@ -44,20 +47,27 @@ class Audit:
                 for s, bar in enumerate(self.inputs.bars[self.hour]):
                     if bar["present_n"]:
                         self.marks[s] = int(bar["close_e8"])
+            if block.kind_id == c.EV_CLUSTERS:
+                rows = self.inputs.clusters.rows[self.membership]["cluster_id"].tolist()
+                self.cluster_of.update(enumerate(rows))
+                self.membership += 1
             self._common(block, tables)
             for fill in tables.get("order_fill", []):
                 self._fill(fill, tables)
             for entry in tables.get("cash_ledger", []):
                 self._entry(entry)
-            for event in tables.get("risk_event", []):
-                if event["kind_id"] == c.RISK_REFUSED:
-                    self.refusals[event["gate_id"]] += 1
+            self._refusals(tables.get("risk_event", []))
             for row in tables.get("order_request", []):
                 self._order(row)
             for state in tables.get("portfolio_hourly_state", []):
                 self._state(state)
             if block.kind_id == c.EV_BARS:
                 self.hour += 1
+
+    def _refusals(self, events: list[dict[str, int]]) -> None:
+        for event in events:
+            if event["kind_id"] == c.RISK_REFUSED:
+                self.refusals[event["gate_id"]] += 1
 
     def _common(self, block: Block, tables: dict[str, list[dict[str, int]]]) -> None:
         own_id = {"position_lot": "lot_row_id", "order_request": "order_row_id"}
@@ -84,7 +94,8 @@ class Audit:
         volume_e8 = int(bar["volume_e4"]) * 10_000
         assert qty * PPM <= volume_e8 * self.inputs.genesis.profile.participation_ppm, "participation limit"
         assert fill["notional_e8"] == qty * price // E8
-        assert fill["fee_e8"] == -(-fill["notional_e8"] * self.inputs.genesis.profile.taker_fee_ppm // PPM)
+        assert fill["fee_e8"] == -(-fill["notional_e8"] * self._rate(fill) // PPM), "fee of the 30-day tier"
+        self.traded[fill["at_t"] // 86_400] += fill["notional_e8"]
         if fill["side_id"] == c.BUY:
             assert price <= order["limit_price_e8"]
             self.lots[s].append([qty, fill["notional_e8"] + fill["fee_e8"]])
@@ -96,6 +107,12 @@ class Audit:
         else:
             self._sale(s, fill, tables["executed_trade"])
         order["left_e8"] -= qty
+
+    def _rate(self, fill: dict[str, int]) -> int:
+        today = fill["at_t"] // 86_400
+        volume = sum(v for day, v in self.traded.items() if today - 30 < day <= today)
+        tier = [f for f in self.inputs.genesis.profile.fees if volume >= f.volume_e8][-1]
+        return tier.maker_ppm if fill["liquidity_id"] == c.MAKER else tier.taker_ppm
 
     def _sale(self, s: int, fill: dict[str, int], trades: list[dict[str, int]]) -> None:
         left = fill["qty_e8"]
@@ -135,10 +152,12 @@ class Audit:
         """Quantity held of an instrument."""
         return sum(lot[0] for lot in self.lots[s])
 
-    def exposure(self) -> int:
-        """Marked value of all positions plus open buys at their worst price."""
-        marked = sum(self.held(s) * self.marks[s] // E8 for s in self.lots if self.lots[s])
-        return marked + sum(o["reserve_e8"] for o in self.orders.values() if o["open"] and o["side_id"] == c.BUY)
+    def exposure(self, cluster: int | None = None) -> int:
+        """Marked value of positions plus open buys at their worst price, of all or of one cluster."""
+        inside = {s for s in range(32) if cluster is None or self.cluster_of[s] == cluster}
+        marked = sum(self.held(s) * self.marks[s] // E8 for s in self.lots if self.lots[s] and s in inside)
+        buys = [o for o in self.orders.values() if o["open"] and o["side_id"] == c.BUY and o["instrument_id"] in inside]
+        return marked + sum(o["reserve_e8"] for o in buys)
 
     def value(self) -> int:
         """Portfolio value in the base currency."""
@@ -163,8 +182,15 @@ class Audit:
         cap = value * profile.total_cap_ppm // PPM
         cap = min(cap, profile.total_cap_e8) if profile.total_cap_e8 else cap
         assert self.exposure() <= cap, "total exposure cap at admission, open orders at worst price"
+        cluster = self.cluster_of[row["instrument_id"]]
+        cap = value * profile.cluster_cap_ppm // PPM
+        cap = min(cap, profile.cluster_cap_e8) if profile.cluster_cap_e8 else cap
+        assert self.exposure(cluster) <= cap, "cluster cap at admission"
+        budget = value * profile.budget_cap_ppm // PPM
+        assert self.exposure() <= (min(budget, profile.budget_cap_e8) if profile.budget_cap_e8 else budget)
         quote_cap = value * profile.quote_caps[c.USD].cap_ppm // PPM
-        assert self.exposure() <= quote_cap
+        absolute = profile.quote_caps[c.USD].cap_e8
+        assert self.exposure() <= (min(quote_cap, absolute) if absolute else quote_cap)
         open_orders = [o for o in self.orders.values() if o["open"]]
         taken = {s for s in self.lots if self.lots[s]} | {o["instrument_id"] for o in open_orders}
         assert len(taken) <= profile.positions_max, "position limit counts orders in flight"

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.core import codes as c
 from runtime.core import step
-from runtime.core.records import BAR, BY_NAME, EVENT, FORECAST, INSTRUMENTS
+from runtime.core.records import BAR, BY_NAME, CLUSTER, EVENT, FORECAST, INSTRUMENTS
 from runtime.engine import new_out, new_state
 from runtime.policy import PairRules, RiskProfile
 
@@ -31,6 +31,13 @@ class Desk:
     def state(self) -> Any:
         return self.states[0]
 
+    def clusters(self, membership: np.ndarray, version: int) -> None:
+        """Take in a cluster membership, CLUSTER [INSTRUMENTS]."""
+        event = np.zeros(1, EVENT)
+        event["kind_id"], event["at_t"], event["value_n"] = c.EV_CLUSTERS, self.now_t, version
+        no_bars, no_forecasts = np.zeros(INSTRUMENTS, BAR), np.zeros(INSTRUMENTS, FORECAST)
+        step.step(self.policy, self.states, self.out, event, no_bars, no_forecasts, membership)
+
     def event(self, kind: int, bars: np.ndarray | None = None, forecasts: np.ndarray | None = None, **fields: int) -> None:
         """Apply one event now."""
         event = np.zeros(1, EVENT)
@@ -41,7 +48,7 @@ class Desk:
             event["forecast_n"] = 0
         bars = np.zeros(INSTRUMENTS, BAR) if bars is None else bars
         forecasts = np.zeros(INSTRUMENTS, FORECAST) if forecasts is None else forecasts
-        step.step(self.policy, self.states, self.out, event, bars, forecasts)
+        step.step(self.policy, self.states, self.out, event, bars, forecasts, np.zeros(INSTRUMENTS, CLUSTER))
 
     def bars(self, price: int = 100, *, present: tuple[int, ...] = (0, 1, 2)) -> np.ndarray:
         """Return bars at one price (whole units) with a small range."""
@@ -69,7 +76,13 @@ class Desk:
         self.now_t += 1
         left = int(self.state["orders"][s]["left_e8"])
         self.event(
-            c.EV_FILL, instrument_id=s, qty_e8=left if qty_e8 is None else qty_e8, price_e8=price_e8, reference_e8=100 * E8
+            c.EV_FILL,
+            instrument_id=s,
+            order_id=int(self.state["orders"][s]["order_id"]),
+            liquidity_id=c.TAKER,
+            qty_e8=left if qty_e8 is None else qty_e8,
+            price_e8=price_e8,
+            reference_e8=100 * E8,
         )
         self.now_t += 3_599 - 3_600  # back on the hour's grid
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.core.records import BAR, FORECAST, INSTRUMENTS
+from runtime.core.records import BAR, CLUSTER, FORECAST, INSTRUMENTS
 from runtime.engine import RunInputs
 from runtime.genesis import Bundle, Deposit, Genesis
 from runtime.inference.bundle import Forecasts
+from runtime.inference.clusters import Clusters
 from runtime.policy import PairRules, RiskProfile
 
 HOUR_T = 3_600
@@ -47,6 +48,12 @@ def random_inputs(
         rows[name][rows["valid_n"] == 0] = 0
     names = tuple(f"S{i:02d}" for i in range(symbols))
     forecasts = Forecasts(names, close_t[at], rows, [rng.bytes(32) for _ in at])
+    when = np.flatnonzero(rng.random(hours) < 0.02)
+    if seed % 3 == 0:
+        when = when[:0]
+    members = np.zeros((len(when), INSTRUMENTS), CLUSTER)
+    members["cluster_id"] = rng.integers(0, 4, members.shape)
+    clusters = Clusters(close_t[when], members)
     genesis = Genesis(
         account_id=1,
         mode_id=1,
@@ -60,6 +67,7 @@ def random_inputs(
         dataset_hash=NO_HASH,
         bars_digest=NO_HASH,
         forecasts_digest=forecasts.digest,
+        clusters_digest=clusters.digest,
         bundle=Bundle(name="test", bundle_hash=NO_HASH, feature_set_hash=NO_HASH, model_hashes=()),
         profile=profile,
         policy_digest=profile.digest,
@@ -67,7 +75,7 @@ def random_inputs(
         deposits=(Deposit(quote_id=0, amount_e8=str(cash_e8)),),
         core_digest=NO_HASH,
     )
-    return RunInputs(genesis, bars, close_t, forecasts)
+    return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
 
 def _bell(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -75,7 +75,7 @@ def _hold(
     """Buy at the first possible open, and again every 30 days when `rebalance`; without it buy once and hold."""
     opens, closes = panel.open[first_row:], _carried(panel.close[first_row:])
     at_t = panel.open_t[first_row:] + panel.interval_t
-    side = (profile.taker_fee_ppm + profile.half_spread_ppm + profile.slippage_ppm) / PPM
+    side = (profile.fees[0].taker_ppm + profile.half_spread_ppm + profile.slippage_ppm) / PPM
     cap = profile.total_cap_ppm / PPM
     units, cash, paid = np.zeros(len(panel.symbols)), cash_e8 / E8, 0.0
     pv = np.empty(len(at_t))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import jit
 from runtime import replay as replay_module
 from runtime.adapters.anchor import ANCHOR_NAME
 from runtime.adapters.journal_sqlite import SqliteJournal
@@ -19,6 +22,8 @@ from runtime.errors import DataError, InvariantError, UsageError
 from runtime.genesis import Genesis
 from runtime.replay import FailureClass, first_difference, replay
 from tests.support.blocks import GENESIS, make_blocks
+from tests.support.checks import store_run
+from tests.support.markets import random_inputs
 from tests.support.replays import change_state, failed, rechain, stored_blocks
 
 # ---- parity ------------------------------------------------------------------------------------------------------
@@ -78,7 +83,7 @@ def test_a_divergence_is_named_to_the_field(own_home: Path, own_run: Path, monke
 def test_a_divergence_after_a_change_of_code_is_code_drift(
     own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_module, "compiled_source_digest", lambda: "0" * 64)
+    monkeypatch.setattr(replay_module, "deciding_source_digest", lambda: "0" * 64)
     result = replay(own_run, own_home)
     assert (result.parity, result.same_code) == (True, False)
     other = [change_state(block) for block in stored_blocks(own_run)]
@@ -106,7 +111,7 @@ def test_a_core_that_stops(own_home: Path, own_run: Path, monkeypatch: pytest.Mo
 # ---- inputs and policy ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["bars_digest", "forecasts_digest"])
+@pytest.mark.parametrize("which", ["bars_digest", "forecasts_digest", "clusters_digest"])
 def test_missing_and_changed_inputs(own_home: Path, own_run: Path, which: str) -> None:
     digest = json.loads((own_run / "genesis.json").read_text())[which]
     path = own_home / "inputs" / f"{digest}.parquet"
@@ -115,6 +120,37 @@ def test_missing_and_changed_inputs(own_home: Path, own_run: Path, which: str) -
     assert digest in failed(replay(own_run, own_home), FailureClass.INPUT_CHANGED).detail
     path.unlink()
     assert digest in failed(replay(own_run, own_home), FailureClass.INPUT_MISSING).detail
+
+
+def test_a_changed_model(tmp_path: Path) -> None:
+    text = b"tree"
+    inputs = random_inputs(1, 60, 3)
+    bundle = inputs.genesis.bundle.model_copy(update={"model_hashes": (hashlib.sha256(text).hexdigest(),)})
+    inputs = dataclasses.replace(inputs, genesis=inputs.genesis.model_copy(update={"bundle": bundle}))
+    run_dir = store_run(tmp_path, inputs)
+    path = tmp_path / "studies" / "some" / "models" / f"{bundle.model_hashes[0]}.txt"
+    path.parent.mkdir(parents=True)
+    path.with_name(f"{'0' * 64}.txt").write_bytes(b"of another run")
+    path.write_bytes(text)
+    assert replay(run_dir, tmp_path).parity
+    path.write_bytes(b"another tree")
+    assert str(path) in failed(replay(run_dir, tmp_path), FailureClass.MODEL_CHANGED).detail
+
+
+def test_a_core_that_overflows(own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = stored_blocks(own_run)[:40]
+
+    def stop(_inputs: object, _report: object) -> object:
+        yield blocks
+        raise InvariantError("a product does not fit", expected="int64", action="halt") from OverflowError()
+
+    monkeypatch.setattr(replay_module, "iterate_blocks", stop)
+    assert failed(replay(own_run, own_home), FailureClass.ARITHMETIC).block == 41
+
+
+def test_the_digest_of_the_code_covers_what_decides() -> None:
+    assert {"core", "engine.py", "policy.py", "genesis.py"} <= set(jit.DECIDING_SOURCES)
+    assert jit.deciding_source_digest() != jit.compiled_source_digest()
 
 
 def edit_genesis(run_dir: Path, change: Callable[[Genesis], Genesis]) -> Genesis:

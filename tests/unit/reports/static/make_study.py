@@ -208,8 +208,8 @@ def write_run(
     folder = home / "runs" / run_id
     (folder / "projections").mkdir(parents=True, exist_ok=True)
     genesis = {"symbols": list(panel.symbols), "bundle": {"name": name, "bundle_hash": digest(name + "bundle"), "model_hashes": []},
-               "bars_digest": digest("bars"), "forecasts_digest": digest(name + "forecasts"), "policy_digest": digest("policy"),
-               "profile": {"name": "conservative", "taker_fee_ppm": 4000, "half_spread_ppm": 200, "slippage_ppm": 300, "margin_ppm": 2000,
+               "bars_digest": digest("bars"), "forecasts_digest": digest(name + "forecasts"), "clusters_digest": digest("clusters"), "policy_digest": digest("policy"),
+               "profile": {"name": "conservative", "fees": [{"volume_e8": 0, "maker_ppm": 2500, "taker_ppm": 4000}], "half_spread_ppm": 200, "slippage_ppm": 300, "margin_ppm": 2000,
                            "participation_ppm": 10000, "total_cap_ppm": 200000, "tiers": [{"drawdown_ppm": 0}]}}  # fmt: skip
     (folder / "genesis.json").write_text(json.dumps(genesis))
     for record in RECORD_TYPES:

@@ -46,7 +46,7 @@ def test_replay_of_a_tampered_run(own_home: Path, own_run: Path, capsys: Out) ->
 
 
 def test_replay_with_other_code_says_so(own_home: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.replay.compiled_source_digest", lambda: "0" * 64)
+    monkeypatch.setattr("runtime.replay.deciding_source_digest", lambda: "0" * 64)
     assert main(["replay", "ml"]) == 0
     assert "the core's source is not the one that made the run" in capsys.readouterr().out
 
@@ -93,7 +93,7 @@ def test_a_long_table_says_how_much_it_shows(own_home: Path, capsys: Out) -> Non
     assert main(["sql", "ml", "SELECT seq_n FROM block", "--limit", "5"]) == 0
     shown = capsys.readouterr()
     assert shown.out.count("\n") < 12
-    assert "5 of 596 rows" in shown.err
+    assert "5 of 600 rows" in shown.err
 
 
 def test_a_wide_row_on_a_terminal_is_shown_upright(own_home: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:

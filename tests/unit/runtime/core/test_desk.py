@@ -15,6 +15,9 @@ SOFT_DOWN = (460_000, -3_000)
 FLAT = (500_000, 0)
 
 
+WIDE = RiskProfile(cluster_cap_ppm=1_000_000)
+
+
 def refusals(desk: Desk) -> list[tuple[str, int, int]]:
     events = [e for e in desk.rows("risk_event") if e["kind_id"] == c.RISK_REFUSED]
     return [(c.GATE_NAMES[e["gate_id"]], e["limit_v"], e["value_v"]) for e in events]
@@ -25,7 +28,7 @@ def actions(desk: Desk) -> list[tuple[str, str]]:
 
 
 def test_entry_needs_two_confirmations_then_buys() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     assert desk.rows("order_request") == []
     assert actions(desk) == []
@@ -41,8 +44,8 @@ def test_entry_needs_two_confirmations_then_buys() -> None:
 
 def test_the_cost_gate_refuses_an_edge_that_does_not_pay() -> None:
     profile = RiskProfile()
-    needed = 2 * (profile.taker_fee_ppm + profile.half_spread_ppm + profile.slippage_ppm) + profile.margin_ppm
-    desk = Desk()
+    needed = 2 * (profile.fees[0].taker_ppm + profile.half_spread_ppm + profile.slippage_ppm) + profile.margin_ppm
+    desk = Desk(WIDE)
     for edge in (needed, needed, needed + 1):
         desk.hour((600_000, edge))
     assert needed == 11_000, "1.1 % taker, cost included, is the default of the research"
@@ -54,7 +57,7 @@ def test_the_cost_gate_refuses_an_edge_that_does_not_pay() -> None:
     ("switch", "gate"), [(SWITCH_KILL, "KILL_SWITCH"), (SWITCH_HALT, "ENTRY_HALT")]
 )  # fmt: skip
 def test_switches_block_entries_until_released(switch: int, gate: str) -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.event(c.EV_CONTROL, instrument_id=switch, value_n=1)
     desk.hour(UP)
     desk.hour(UP)
@@ -65,7 +68,7 @@ def test_switches_block_entries_until_released(switch: int, gate: str) -> None:
 
 
 def test_kill_cancels_resting_entries_and_still_lets_a_position_out() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.enter(0)
     for _ in range(2):
         desk.hour(UP, only=(0, 1))
@@ -83,7 +86,11 @@ def test_kill_cancels_resting_entries_and_still_lets_a_position_out() -> None:
 def test_drawdown_tiers_shrink_entries_and_the_last_one_needs_a_release() -> None:
     desk = Desk(
         RiskProfile(
-            base_ppm=1_000_000, total_cap_ppm=1_000_000, quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3, size_high_ppm=1_000_000
+            cluster_cap_ppm=1_000_000,
+            base_ppm=1_000_000,
+            total_cap_ppm=1_000_000,
+            quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3,
+            size_high_ppm=1_000_000,
         )
     )
     desk.enter(0)
@@ -106,14 +113,18 @@ def test_drawdown_tiers_shrink_entries_and_the_last_one_needs_a_release() -> Non
 
 
 def test_position_limit_counts_orders_in_flight() -> None:
-    desk = Desk(RiskProfile(positions_max=2))
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, positions_max=2))
     for _ in range(2):
         desk.hour(UP, only=(0, 1, 2))
     assert refusals(desk) == [("MAX_POSITIONS", 2, 2)]
 
 
 def test_total_cap_cuts_then_refuses() -> None:
-    desk = Desk(RiskProfile(base_ppm=100_000, total_cap_ppm=200_000, quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3))
+    desk = Desk(
+        RiskProfile(
+            cluster_cap_ppm=1_000_000, base_ppm=100_000, total_cap_ppm=200_000, quote_caps=(QuoteCap(cap_ppm=1_000_000),) * 3
+        )
+    )
     for _ in range(2):
         desk.hour(UP, only=(0, 1, 2))
     cuts = [e for e in desk.rows("risk_event") if e["kind_id"] == c.RISK_CUT]
@@ -125,11 +136,11 @@ def test_total_cap_cuts_then_refuses() -> None:
 
 def test_quote_cap_and_budget_refuse_by_name() -> None:
     none = QuoteCap(cap_ppm=0)
-    desk = Desk(RiskProfile(quote_caps=(none, none, none)))
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, quote_caps=(none, none, none)))
     desk.hour(UP)
     desk.hour(UP)
     assert refusals(desk) == [("QUOTE_CAP", 0, 0)]
-    desk = Desk(RiskProfile(budget_cap_e8=1))
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, budget_cap_e8=1))
     desk.hour(UP)
     desk.hour(UP)
     assert [name for name, *_ in refusals(desk)] == ["GLOBAL_BUDGET"]
@@ -137,7 +148,14 @@ def test_quote_cap_and_budget_refuse_by_name() -> None:
 
 def test_cash_gate_counts_what_open_orders_reserve() -> None:
     wide = (QuoteCap(cap_ppm=1_000_000),) * 3
-    profile = RiskProfile(base_ppm=700_000, size_high_ppm=1_000_000, total_cap_ppm=1_000_000, quote_caps=wide, entry_min_ppm=0)
+    profile = RiskProfile(
+        cluster_cap_ppm=1_000_000,
+        base_ppm=700_000,
+        size_high_ppm=1_000_000,
+        total_cap_ppm=1_000_000,
+        quote_caps=wide,
+        entry_min_ppm=0,
+    )
     desk = Desk(profile)
     for _ in range(2):
         desk.hour(UP, only=(0, 1, 2))
@@ -158,14 +176,14 @@ def test_minimum_and_lot_refuse_by_name() -> None:
 
 
 def test_an_asset_in_a_gap_is_refused_as_stale() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     desk.hour(UP, present=(1, 2))
     assert refusals(desk) == [("FRESHNESS", 1_800, 3_600)]
 
 
 def test_a_predicted_near_drop_delays_the_entry() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     for _ in range(3):
         desk.hour(UP, near=-6_000)
     assert actions(desk) == [("DIP_WAIT", "DIP_WAIT")]
@@ -174,12 +192,12 @@ def test_a_predicted_near_drop_delays_the_entry() -> None:
 
 
 def test_negative_outlook_reduces_then_exits() -> None:
-    desk = Desk(RiskProfile(derisk_max_n=1))
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, derisk_max_n=1))
     desk.enter()
     bought = int(desk.state["positions"][0]["qty_e8"])
     for _ in range(3):
         desk.hour(SOFT_DOWN)
-    assert actions(desk)[-1] == ("DERISK", "DERISK_UNCERTAIN")
+    assert actions(desk)[-1] == ("DERISK", "DERISK_NEGATIVE")
     desk.fill()
     assert int(desk.state["positions"][0]["qty_e8"]) == bought - bought // 2
     for _ in range(2):
@@ -190,7 +208,7 @@ def test_negative_outlook_reduces_then_exits() -> None:
 
 
 def test_uncertainty_reduces_a_neutral_position() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.enter()
     for _ in range(2):
         desk.hour(FLAT, uncertainty=900_000)
@@ -198,7 +216,7 @@ def test_uncertainty_reduces_a_neutral_position() -> None:
 
 
 def test_neither_time_nor_loss_alone_closes_a_position() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.enter()
     for _ in range(400):
         desk.hour(price=60)
@@ -207,7 +225,7 @@ def test_neither_time_nor_loss_alone_closes_a_position() -> None:
 
 
 def test_orders_expire() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     desk.hour(UP)
     desk.hour()
@@ -218,7 +236,7 @@ def test_orders_expire() -> None:
 
 
 def test_partial_fills_keep_cash_lots_and_reserve_in_step() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     desk.hour(UP)
     left = int(desk.state["orders"][0]["left_e8"])
@@ -234,7 +252,7 @@ def test_partial_fills_keep_cash_lots_and_reserve_in_step() -> None:
 
 
 def test_a_sale_takes_the_oldest_lot_first_and_splits_exactly() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     desk.hour(UP)
     left = int(desk.state["orders"][0]["left_e8"])
@@ -254,23 +272,23 @@ def test_a_sale_takes_the_oldest_lot_first_and_splits_exactly() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"qty_e8": 10**15, "price_e8": 100 * E8}, "does not belong"),
-        ({"qty_e8": 0, "price_e8": 100 * E8}, "does not belong"),
+        ({"qty_e8": 10**15, "price_e8": 100 * E8}, "does not fit"),
+        ({"qty_e8": 0, "price_e8": 100 * E8}, "does not fit"),
         ({"qty_e8": E8, "price_e8": 102 * E8}, "beyond the order's limit"),
     ],
 )
 def test_an_impossible_fill_is_a_broken_invariant(fields: dict[str, int], words: str) -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.hour(UP)
     desk.hour(UP)
     with pytest.raises(ValueError, match=words):
-        desk.event(c.EV_FILL, instrument_id=0, reference_e8=E8, **fields)
+        desk.event(c.EV_FILL, instrument_id=0, order_id=1, reference_e8=E8, liquidity_id=c.TAKER, **fields)
 
 
 @pytest.mark.parametrize(
     ("kind", "fields", "words"),
     [
-        (c.EV_DEPOSIT, {"amount_e8": 0}, "deposit must be positive"),
+        (c.EV_DEPOSIT, {"amount_e8": 0}, "without an amount"),
         (c.EV_RATE, {"price_e8": 0}, "rate must be positive"),
         (c.EV_CONTROL, {"instrument_id": 9}, "unknown control switch"),
         (99, {}, "unknown event kind"),
@@ -283,14 +301,14 @@ def test_malformed_events_are_refused(kind: int, fields: dict[str, int], words: 
 
 
 def test_a_rate_moves_the_value_of_foreign_cash() -> None:
-    desk = Desk()
+    desk = Desk(WIDE)
     desk.event(c.EV_DEPOSIT, quote_id=c.CAD, amount_e8=1_000 * E8)
     desk.event(c.EV_RATE, quote_id=c.CAD, price_e8=73_000_000)
     assert int(desk.state["desk"]["pv_e8"]) == 100_730 * E8
 
 
 def test_buys_beyond_the_lot_ring_merge_into_the_newest() -> None:
-    desk = Desk(RiskProfile(latency_t=1))
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, latency_t=1))
     desk.hour(UP)
     desk.hour(UP)
     for _ in range(66):

@@ -1,0 +1,121 @@
+"""Where two blocks differ, and what kind of failure that is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.core.digest import HEADER, Block, decode_payload
+from runtime.core.records import RECORD_TYPES, RecordType
+from runtime.verify import Rows
+
+_HEADER_FIELDS: Final = ("seq_n", "at_t", "kind_id", "account_id", "mode_id", "records_n")
+
+
+class FailureClass(StrEnum):
+    """Why a replay has no parity."""
+
+    CHAIN_BREAK = "chain break"
+    TRUNCATED = "truncated journal"
+    INPUT_MISSING = "input missing"
+    INPUT_CHANGED = "input changed"
+    POLICY_CHANGED = "policy changed"
+    MODEL_CHANGED = "model changed"
+    ARITHMETIC = "arithmetic"
+    CODE_DRIFT = "code drift"
+    STATE_DIVERGENCE = "state divergence"
+
+
+class Failure(BaseModel):
+    """The first difference. Fields that do not apply are empty or 0.
+
+    Attributes:
+        kind: class of failure.
+        detail: one sentence.
+        block: sequence number of the block.
+        record: record type, or the part of the block (`header`, `inputs_digest`, ...).
+        row: the row's own id.
+        field: column.
+        stored: what the journal holds.
+        recomputed: what the core computes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: FailureClass
+    detail: str
+    block: int = 0
+    record: str = ""
+    row: int = 0
+    field: str = ""
+    stored: str = ""
+    recomputed: str = ""
+
+
+def first_difference(stored: Block, recomputed: Block) -> Failure:
+    """Return the first difference of two blocks, from the records outwards to the block hash."""
+    place = _payload_difference(stored.payload, recomputed.payload)
+    if place is None:
+        place = _envelope_difference(stored, recomputed)
+    kind = FailureClass.INPUT_CHANGED if place.record == "inputs_digest" else FailureClass.STATE_DIVERGENCE
+    where = f"{place.record}{f' row {place.row}' if place.row else ''}{f' field {place.field}' if place.field else ''}"
+    seq_n = recomputed.seq_n
+    return place.model_copy(update={"kind": kind, "block": seq_n, "detail": f"block {seq_n} differs in {where}"})
+
+
+def _place(record: str, row: int, field: str, stored: str, recomputed: str) -> Failure:
+    return Failure(
+        kind=FailureClass.STATE_DIVERGENCE, detail="", record=record, row=row, field=field, stored=stored, recomputed=recomputed
+    )
+
+
+def _payload_difference(stored: bytes, recomputed: bytes) -> Failure | None:
+    if stored == recomputed:
+        return None
+    ours = decode_payload(recomputed)
+    try:
+        theirs = decode_payload(stored)
+    except (ValueError, TypeError) as e:
+        return _place("payload", 0, "", f"malformed: {e}", f"{len(recomputed)} bytes")
+    for record in RECORD_TYPES:
+        found = _table_difference(record, theirs.get(record.name), ours.get(record.name))
+        if found is not None:
+            return found
+    return _place("payload", 0, "", "sections in another order", "")
+
+
+def _table_difference(record: RecordType, stored: Rows | None, recomputed: Rows | None) -> Failure | None:
+    stored_n = 0 if stored is None else len(stored)
+    recomputed_n = 0 if recomputed is None else len(recomputed)
+    names: tuple[str, ...] = record.dtype.names or ()
+    if stored is not None and recomputed is not None:
+        for theirs, ours in zip(stored, recomputed, strict=False):
+            for name in names:
+                if theirs[name] != ours[name]:
+                    shown = (_shown(record, name, int(theirs[name])), _shown(record, name, int(ours[name])))
+                    return _place(record.name, int(ours[names[0]]), name, *shown)
+    if stored_n != recomputed_n:
+        return _place(record.name, 0, "", f"{stored_n} rows", f"{recomputed_n} rows")
+    return None
+
+
+def _shown(record: RecordType, name: str, value: int) -> str:
+    label = record.names.get(name, {}).get(value)
+    return f"{value} {label}" if label else str(value)
+
+
+def _envelope_difference(stored: Block, recomputed: Block) -> Failure:
+    if isinstance(stored.header, bytes) and len(stored.header) == HEADER.size:
+        values = zip(_HEADER_FIELDS, HEADER.unpack(stored.header), HEADER.unpack(recomputed.header), strict=True)
+        for name, theirs, ours in values:
+            if theirs != ours:
+                return _place("header", 0, name, str(theirs), str(ours))
+    order = ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id")
+    name = next(name for name in order if getattr(stored, name) != getattr(recomputed, name))
+    return _place(name, 0, "", _text(getattr(stored, name)), _text(getattr(recomputed, name)))
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,343 @@
+"""One block explained: the event, and for each decision in it what the core saw, wanted, was allowed, and wrote.
+
+The state before the block comes from running the core up to it; the walk through a BARS event calls the core's own
+functions in the core's order and ends in the state and the records that the core itself makes, or it is refused. Gates
+are evaluated on the state as it was when the instrument's turn came, also those behind the one that refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.adapters.inputs import load_bars, load_clusters, load_forecasts
+from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
+from runtime.adapters.projections import BATCH_BLOCKS_N, batches, parse_genesis
+from runtime.core import campaign, fees, ledger, orders, outlook, sizing, step, strategy
+from runtime.core import codes as c
+from runtime.core.digest import SECTION, Block
+from runtime.core.records import BY_NAME, E8, INSTRUMENTS, RECORD_TYPES
+from runtime.engine import RunInputs, Sweep, new_out
+from runtime.errors import InvariantError, UsageError, VerificationError
+from runtime.ops.explain_gates import GateLine, gate_lines
+from runtime.verify import BadBlock, ChainVerifier, forecast_hashes
+
+_FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
+REASONS: Final = {
+    c.R_NONE: "nothing to do",
+    c.R_ENTRY_POSITIVE: "the outlook is positive and persistent",
+    c.R_ENTRY_STRONG: "the outlook is strongly positive and persistent",
+    c.R_HOLD_THESIS: "the outlook still carries the position",
+    c.R_HOLD_EDGE: "the outlook is weaker, and nothing asks for a sale",
+    c.R_HOLD_NO_FORECAST: "there is no recent forecast to act on",
+    c.R_HOLD_EXTENDED: "the planned horizon is over, the edge is not: extended",
+    c.R_DERISK_UNCERTAIN: "neutral and uncertain: a part is sold",
+    c.R_DERISK_NEGATIVE: "persistently negative: a part is sold",
+    c.R_EXIT_NEGATIVE: "persistently negative, a rebound is unlikely: all is sold",
+    c.R_EXIT_STRONG_NEGATIVE: "strongly negative, a rebound is unlikely: all is sold",
+    c.R_DIP_WAIT: "the outlook is positive, but a near-term drop is predicted: wait for it",
+    c.R_DIP_ENTRY: "the drop that was waited for is over",
+    c.R_WAIT_PERSISTENCE: "positive, but not confirmed by enough forecasts in a row",
+    c.R_TACTICAL_TAKE: "the local edge is gone while the thesis holds: a part of the profit is taken",
+    c.R_REENTRY_EDGE: "the local edge is back: what was realised is bought back",
+    c.R_RECOVERY_HOLD: "a severe loss; the odds of a rebound, or patience, hold the position",
+    c.R_RECOVERY_DERISK: "a severe loss, patience is over: a part is sold",
+    c.R_RECOVERY_EXIT: "a severe loss, patience is over and a rebound is unlikely: all is sold",
+}
+
+
+class Record(BaseModel):
+    """One row that the block wrote: its columns by name, coded ones with their names, its hash and its parents' hashes."""
+
+    model_config = _FROZEN
+    table: str
+    values: dict[str, str]
+    row_hash: str
+    parents: dict[str, str]
+
+
+class Decision(BaseModel):
+    """What the core did about one instrument. Numbers are scaled integers, their scale is the name's ending."""
+
+    model_config = _FROZEN
+    symbol: str
+    forecast: dict[str, int]
+    forecast_t: int
+    new_forecast: bool
+    outlook: str
+    raw_outlook: str
+    outlook_before: str
+    persist_n: int
+    position: dict[str, int]
+    action: str
+    reason: str
+    words: str
+    gates: list[GateLine]
+    wanted_e8: int
+    sized_e8: int
+    outcome: str
+
+
+class Explanation(BaseModel):
+    """A block and the decisions in it."""
+
+    model_config = _FROZEN
+    run_id: str
+    block: int
+    event: str
+    at_t: int
+    event_fields: dict[str, int]
+    previous_hash: str
+    inputs_digest: str
+    records_digest: str
+    block_hash: str
+    same_records: bool
+    portfolio: dict[str, int]
+    decisions: list[Decision]
+    records: list[Record]
+
+
+def explain_block(run_dir: Path, home: Path, seq_n: int, symbol: str = "") -> Explanation:
+    """Explain one block of a backtest.
+
+    Args:
+        run_dir: the run.
+        home: home folder with the core inputs.
+        seq_n: the block.
+        symbol: also explain this instrument, when the block wrote nothing about it.
+
+    Raises:
+        UsageError: there is no such block or symbol, or the run is no backtest.
+        DataError, VerificationError: the journal or an input is missing or not what its hashes say.
+        InvariantError: the explanation does not come to the core's own result: a defect of the explanation.
+    """
+    journal = SqliteJournal.open(run_dir / JOURNAL_NAME)
+    try:
+        genesis = parse_genesis(journal.genesis(), run_dir)
+        head_n = journal.head().seq_n
+        if not 1 <= seq_n <= head_n or genesis.mode_id != c.MODE_BACKTEST or (symbol and symbol not in genesis.symbols):
+            raise UsageError(
+                f"block {seq_n} {symbol}".rstrip(),
+                expected=f"a block from 1 to {head_n} of a backtest, and one of {', '.join(genesis.symbols)}",
+                action='list signals with ballast sql RUN "SELECT block_seq_n, symbol, action FROM v_trade_signal"',
+            )
+        bars, close_t = load_bars(home, genesis.bars_digest)
+        forecasts, clusters = load_forecasts(home, genesis.forecasts_digest), load_clusters(home, genesis.clusters_digest)
+        inputs = RunInputs(genesis, bars, close_t, forecasts, clusters)
+        block, previous_hash, kinds, records = _follow(journal, inputs, seq_n)
+    finally:
+        journal.close()
+    sweep, event = _state_before(inputs, kinds)
+    after, payload = _apply(sweep, event)
+    touched = {int(r.values["instrument_id"].split()[0]) for r in records if "instrument_id" in r.values}
+    shown = {s for s, name in enumerate(genesis.symbols) if s in touched or name == symbol}
+    decisions = _decisions(inputs, sweep, event, shown, records, after) if event[0]["kind_id"] == c.EV_BARS else []
+    desk = sweep.states[0]["desk"]
+    return Explanation(
+        run_id=run_dir.resolve().name,
+        block=seq_n,
+        event=c.EVENT_NAMES[block.kind_id],
+        at_t=block.at_t,
+        event_fields={name: int(event[0][name]) for name in event.dtype.names or ()},
+        previous_hash=previous_hash.hex(),
+        inputs_digest=block.inputs_digest.hex(),
+        records_digest=block.records_digest.hex(),
+        block_hash=block.block_hash.hex(),
+        same_records=payload == block.payload,
+        portfolio={name: int(desk[name]) for name in ("pv_e8", "gross_e8", "peak_e8", "drawdown_ppm", "tier_id", "open_n")},
+        decisions=decisions,
+        records=records,
+    )
+
+
+def _follow(journal: SqliteJournal, inputs: RunInputs, seq_n: int) -> tuple[Block, bytes, list[int], list[Record]]:
+    """Verify the chain up to a block; return it, the hash before it, the kinds of all blocks so far, and its records."""
+    lookup = forecast_hashes(inputs.forecasts)
+    policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
+    verifier = ChainVerifier(inputs.genesis.hash, journal.owner, policy_digest, lookup)
+    hashes: dict[str, list[bytes]] = {record.name: [bytes(32)] for record in RECORD_TYPES}
+    kinds: list[int] = []
+    previous, last = inputs.genesis.hash, None
+    rows = {}
+    for blocks in batches(journal.read(1, seq_n), BATCH_BLOCKS_N):
+        found = verifier.follow(blocks)
+        if isinstance(found, BadBlock):
+            raise VerificationError(
+                f"the chain breaks at block {found.seq_n}: {found.what}", expected="an unbroken chain up to the block",
+                action="run ballast replay RUN for the details",
+            )  # fmt: skip
+        for name, row_hashes in found.row_hashes.items():
+            hashes[name] += row_hashes
+        kinds += [block.kind_id for block in blocks]
+        for before, block in pairwise([last, *blocks]):
+            previous, last = (before.block_hash if before else inputs.genesis.hash), block
+        rows = {name: table[found.block_seq_n[name] == seq_n] for name, table in found.tables.items()}
+    if last is None:
+        raise VerificationError("the journal lost the block", expected="a journal at rest", action="run it again")
+    records = []
+    for name, table in rows.items():
+        for row in table:
+            parents = {}
+            for parent, column in BY_NAME[name].parents:
+                if parent == "policy":
+                    parents[parent] = inputs.genesis.policy_digest
+                elif parent == "forecast":
+                    known = int(row["forecast_t"])
+                    parents[parent] = lookup(int(row["instrument_id"]), known).hex() if known else ""
+                elif row[column]:
+                    parents[f"{parent} {int(row[column])}"] = hashes[parent][int(row[column])].hex()
+            values = {field: _shown(inputs, name, field, int(row[field])) for field in row.dtype.names}
+            records.append(Record(table=name, values=values, row_hash=hashes[name][int(row[0])].hex(), parents=parents))
+    return last, previous, kinds, records
+
+
+def _shown(inputs: RunInputs, table: str, field: str, value: int) -> str:
+    symbols = inputs.genesis.symbols
+    label = BY_NAME[table].names.get(field, {}).get(value)
+    if field == "instrument_id" and 0 <= value < len(symbols):
+        label = symbols[value]
+    return f"{value} {label}" if label else str(value)
+
+
+def _state_before(inputs: RunInputs, kinds: list[int]) -> tuple[Sweep, Any]:
+    """Return a sweep whose state is the one before the last block of `kinds`, and that block's EVENT [1]."""
+    before = kinds[:-1]
+    events_n = sum(kind != c.EV_FILL for kind in before)
+    fills_n = 0
+    while before and before[-1 - fills_n] == c.EV_FILL:
+        fills_n += 1
+    sweep = Sweep(inputs)
+    while sweep.done < events_n:
+        sweep.advance(events_n)
+    ahead = Sweep(inputs, sweep.states.copy(), events_n)
+    ahead.advance(events_n + 1)
+    for n in range(fills_n):  # the venue's fills between the last event and this block
+        fill = ahead.out.event[n : n + 1]
+        step.step(sweep.policies, sweep.states, new_out(), fill, *_rows(sweep, fill))
+    return sweep, ahead.out.event[fills_n : fills_n + 1].copy()
+
+
+def _rows(sweep: Sweep, event: Any) -> tuple[Any, Any, Any]:
+    """Return the bars, forecasts and clusters that come with an event."""
+    rows = zip((sweep.bars, sweep.forecasts, sweep.clusters), ("bar_n", "forecast_n", "cluster_n"), strict=True)
+    bars, forecasts, clusters = (table[max(int(event[0][name]), 0)] for table, name in rows)
+    return bars, forecasts, clusters
+
+
+def _apply(sweep: Sweep, event: Any) -> tuple[bytes, bytes]:
+    """Return the state and the payload that the core makes of the event; the sweep stays where it is."""
+    states, out = sweep.states.copy(), new_out()
+    step.step(sweep.policies, states, out, event, *_rows(sweep, event))
+    counted = [(record, int(out.n[0][record.name])) for record in RECORD_TYPES]
+    sections = [SECTION.pack(r.code, n) + getattr(out, r.name)[:n].tobytes() for r, n in counted if n]
+    return states.tobytes(), b"".join(sections)
+
+
+def _decisions(
+    inputs: RunInputs, sweep: Sweep, event: Any, shown: set[int], records: list[Record], after: bytes
+) -> list[Decision]:
+    """Walk through a BARS event as `step.on_bars` does, and look at each instrument of `shown` when its turn comes."""
+    found: list[Decision] = []
+    signals = {int(r.values["instrument_id"].split()[0]): r.values for r in records if r.table == "trade_signal"}
+
+    def look(states: Any, s: int, arrived: bool, before_id: int) -> None:
+        if s in shown:
+            found.append(_decision(inputs, sweep.policies[0], states.copy()[0], s, arrived, before_id, signals.get(s)))
+
+    states = sweep.states.copy()
+    _walk(sweep.policies[0], states, event, _rows(sweep, event), look)
+    if hashlib.sha256(states.tobytes()).digest() != hashlib.sha256(after).digest():
+        raise InvariantError(
+            "the explanation's walk through the event ends in another state than the core's",
+            expected="the steps of step.on_bars", action="report this as a defect; replay is not affected",
+        )  # fmt: skip
+    return found
+
+
+def _walk(
+    policy: Any, states: Any, event: Any, rows: tuple[Any, Any, Any], look: Callable[[Any, int, bool, int], None]
+) -> None:
+    state, out = states[0], new_out()
+    bars, forecasts, _ = rows
+    rules, desk = policy["rules"], state["desk"]
+    desk["now_t"] = event[0]["at_t"]
+    fees.roll(state)
+    for s in range(INSTRUMENTS):
+        if bars[s]["present_n"] != 0:
+            outlook.observe_bar(rules, state["positions"][s], bars[s], desk["now_t"])
+            if state["positions"][s]["qty_e8"] > 0:
+                ledger.revalue(policy, state, s)
+    step._remark(policy, state, out)  # noqa: SLF001  the core's own step; `_decisions` checks where the walk ends
+    orders.expire(policy, state, out)
+    campaign.retry_waiting(policy, state, out)
+    for s in range(INSTRUMENTS):
+        position = state["positions"][s]
+        before_id = int(position["outlook_id"])
+        arrived = bool(event[0]["forecast_n"] >= 0 and forecasts[s]["valid_n"] != 0)
+        if arrived:
+            state["forecasts"][s] = forecasts[s]
+            position["forecast_t"] = desk["now_t"]
+            outlook.observe_forecast(rules, position, forecasts[s])
+        look(states, s, arrived, before_id)
+        if arrived or position["qty_e8"] > 0:
+            campaign.decide(policy, state, out, s, arrived, before_id)
+    step._hourly(policy, state, out)  # noqa: SLF001  see above
+
+
+def _decision(
+    inputs: RunInputs, policy: Any, state: Any, s: int, arrived: bool, before_id: int, signal: dict[str, str] | None
+) -> Decision:
+    position, forecast = state["positions"][s], state["forecasts"][s]
+    seen = {
+        name: int(position[name]) for name in ("qty_e8", "cost_e8", "value_e8", "mark_e8", "mark_t", "vol_ppb", "cluster_id")
+    }
+    seen["gain_ppm"] = int(outlook.gain_ppm(position, E8))
+    action, reason = c.NONE, c.R_NONE
+    if position["qty_e8"] > 0:
+        strategy.observe_recovery(policy, state, s, arrived)
+        action, reason = strategy.intent_open(policy, state, s, arrived)
+    elif arrived:
+        action, reason = strategy.intent_flat(policy["rules"], position, forecast)
+    lines: list[GateLine] = []
+    wanted, sized, gate = 0, 0, c.G_PASS
+    if action in {c.ENTER, c.REENTER}:
+        lines, wanted, sized, gate = gate_lines(policy, state, s, action)
+    elif action in {c.EXIT, c.DERISK, c.REALISE}:
+        wanted = int(position["value_e8"])
+        sized = wanted if action == c.EXIT else int(
+            sizing.share_to_sell(position, policy["instruments"][s]["lot_e8"], campaign._share_ppm(policy["rules"], action))  # noqa: SLF001
+        )  # fmt: skip
+    told = (signal or {}).get("gate_id", "").split()
+    if lines and told and int(told[0]) != gate:
+        raise InvariantError(
+            f"the explanation finds the gate {c.GATE_NAMES[gate]}, the journal says {told[-1]}",
+            expected="the core's own verdict", action="report this as a defect; replay is not affected",
+        )  # fmt: skip
+    outcome = "no signal was written: neither the class nor the action changed"
+    if signal is not None:
+        outcome = "passed every gate" if told[0] == str(c.G_PASS) else f"refused by {told[-1]}"
+        if action in {c.NONE, c.HOLD, c.DIP_WAIT}:
+            outcome = "recorded; no order is asked for"
+    return Decision(
+        symbol=inputs.genesis.symbols[s],
+        forecast={name: int(forecast[name]) for name in forecast.dtype.names},
+        forecast_t=int(position["forecast_t"]),
+        new_forecast=arrived,
+        outlook=c.OUTLOOK_NAMES[int(position["outlook_id"])],
+        raw_outlook=c.OUTLOOK_NAMES[int(position["raw_outlook_id"])],
+        outlook_before=c.OUTLOOK_NAMES[before_id],
+        persist_n=int(position["persist_n"]),
+        position=seen,
+        action=c.ACTION_NAMES[int(action)],
+        reason=c.REASON_NAMES[int(reason)],
+        words=REASONS[int(reason)],
+        gates=lines,
+        wanted_e8=int((signal or {}).get("wanted_e8", wanted)),
+        sized_e8=int((signal or {}).get("sized_e8", sized)),
+        outcome=outcome,
+    )
