@@ -98,7 +98,7 @@ def test_a_run_verifies_from_the_pages_alone(tmp_path: Path, repository: Path) -
         assert header == pack("<6q", seen, at_t, kind_id, parsed.account_id, parsed.mode_id, len(row_hashes)), seq_n
         if kind_id == BARS_EVENT:
             bar_n, forecast_n = bar_of[at_t], forecast_of.get(at_t, -1)
-            event = pack("<11q", kind_id, at_t, bar_n, forecast_n, 0, 0, 0, 0, 0, 0, at_t - HOUR_T) + bars[bar_n].tobytes()
+            event = pack("<15q", kind_id, at_t, bar_n, forecast_n, -1, *[0] * 9, at_t - HOUR_T) + bars[bar_n].tobytes()
             if forecast_n >= 0:
                 event += forecasts.rows[forecast_n].tobytes() + forecasts.feature_digests[forecast_n]
             assert inputs_digest == sha256(event).digest(), seq_n
