@@ -86,6 +86,18 @@ class Bars:
         return h.hexdigest()
 
 
+def first_text(column: pl.Series) -> str:
+    """Return where a text column holds its first value that is no number (rows counted from 1, header aside), or nothing."""
+    if column.dtype != pl.String:
+        return ""
+    bad = (column.str.strip_chars().cast(pl.Float64, strict=False).is_null() & column.is_not_null()).arg_true()
+    return "" if len(bad) == 0 else f" (row {int(bad[0]) + 1}: {column[int(bad[0])]!r})"
+
+
+def _first_null(column: pl.Series) -> str:
+    return f"{column.name} has {column.null_count()} empty values (first in row {int(column.is_null().arg_true()[0]) + 1})"
+
+
 def from_frame(frame: pl.DataFrame, where: str) -> Bars:
     """Return the bars of a frame, checking its schema.
 
@@ -114,11 +126,11 @@ def from_frame(frame: pl.DataFrame, where: str) -> Bars:
             action="write the column with its zone; local times cannot be guessed",
         )
     names = [*PRICES, "volume", *(["trades"] if "trades" in frame.columns else [])]
-    wrong = [f"{n} is {frame[n].dtype}" for n in names if not frame[n].dtype.is_numeric()]
+    wrong = [f"{n} is {frame[n].dtype}{first_text(frame[n])}" for n in names if not frame[n].dtype.is_numeric()]
     nulls = [n for n in ("ts_utc", *names) if frame[n].null_count()]
     if wrong or nulls:
         raise DataError(
-            f"{where}: " + "; ".join([*wrong, *(f"{n} has {frame[n].null_count()} empty values" for n in nulls)]),
+            f"{where}: " + "; ".join([*wrong, *(_first_null(frame[n]) for n in nulls)]),
             expected="numbers in every row of open, high, low, close, volume",
             action="fix the file; a missing bar is a missing row, never an empty value",
         )

@@ -11,7 +11,7 @@ from runtime.errors import DataError
 from runtime.progress import Report
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.findings import Finding, finding
-from workbench.data.lake import Catalog, Entry, Lake
+from workbench.data.lake import Catalog, Entry, Shelf
 from workbench.data.universe import Listing, Universe
 
 
@@ -26,7 +26,7 @@ class Part:
 
 
 def asset_chains(
-    lake: Lake,
+    lake: Shelf,
     catalog: Catalog,
     universe: Universe,
     venue: str,
@@ -64,7 +64,7 @@ def asset_chains(
     return {asset: _without_overlap(parts) for asset, parts in chains.items()}, notes
 
 
-def _part(lake: Lake, listing: Listing, entry: Entry, as_of_t: int | None) -> Part:
+def _part(lake: Shelf, listing: Listing, entry: Entry, as_of_t: int | None) -> Part:
     bars = lake.read(entry.path, entry.current.sha256)
     interval_t = interval_seconds(entry.interval)
     keep = np.ones(len(bars), dtype=np.bool_)

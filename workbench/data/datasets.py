@@ -23,7 +23,7 @@ from workbench.data.bars import interval_seconds
 from workbench.data.chains import Part, asset_chains, joined_bars
 from workbench.data.findings import Finding, accept, blocking, finding, summarise
 from workbench.data.gates import Series, gaps, history_findings, second_source_findings, stale_findings, unclosed_findings
-from workbench.data.lake import Catalog, Lake
+from workbench.data.lake import Catalog, Lake, Shelf
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, iso, load_universe
 
 YEAR_T: Final = 365 * 86_400
@@ -137,24 +137,55 @@ def build_dataset(
         GateError: findings block and are not accepted. Nothing was written.
         VerificationError: a lake file does not hold what it should.
     """
+    manifest = draft_dataset(
+        Lake(home),
+        venue,
+        interval,
+        symbols,
+        accept_names,
+        min_years,
+        as_of_t=as_of_t,
+        quote=quote,
+        assumptions=assumptions,
+        universe=universe,
+        report=report,
+    )
+    store_manifest(home, manifest)
+    return manifest
+
+
+def draft_dataset(
+    shelf: Shelf,
+    venue: str,
+    interval: str = "1h",
+    symbols: Sequence[str] | None = None,
+    accept_names: Sequence[str] = (),
+    min_years: float = 0.0,
+    *,
+    as_of_t: int | None = None,
+    quote: str = "USD",
+    assumptions: Sequence[str] = (),
+    universe: Universe | None = None,
+    report: Report = silent,
+) -> DatasetManifest:
+    """Return the manifest of the dataset a shelf's bars make; nothing is written. See `build_dataset`."""
     universe = universe or load_universe()
     interval_t = interval_seconds(interval)
-    lake = Lake(home)
-    catalog = lake.catalog()
-    chains, findings = asset_chains(lake, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
+    catalog = shelf.catalog()
+    chains, findings = asset_chains(shelf, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
     kept = _long_enough(chains, int(min_years * YEAR_T) // interval_t, findings)
     if not kept:
         raise DataError(
             f"no asset of {venue}/{interval} has {min_years:g} years of bars",
-            expected="a longer history",
-            action="lower --min-years, or import more bars",
+            expected=f"at least {max(int(min_years * YEAR_T) // interval_t, 1)} {interval} bars of one asset",
+            action="bring a longer history; only `ballast dataset build --min-years` sets another rule",
         )
     joined = {asset: joined_bars(parts) for asset, parts in kept.items()}
     newest_t = max(int(b.t[-1]) for b in joined.values())
     for asset, bars in joined.items():
         names = Series(asset, "+".join(p.entry.key for p in kept[asset]), interval_t)
         findings += history_findings(bars, names) + stale_findings(int(bars.t[-1]), newest_t, names)
-        findings += _part_findings(lake, catalog, kept[asset], asset, interval_t)
+        findings += _part_findings(shelf, catalog, kept[asset], asset, interval_t)
     findings = accept(
         sorted(findings, key=lambda f: (universe.assets.index(f.symbol), f.gate, f.first_t, f.series)), accept_names
     )
@@ -180,9 +211,16 @@ def build_dataset(
         verdict="accepted" if any(f.accepted for f in findings) else "clean",
         assumptions=(*universe.venue(venue).assumptions, *_rename_assumptions(universe, kept), *assumptions),
     )
-    manifest = content.model_copy(update={"dataset_hash": content.computed_hash()})
+    return content.model_copy(update={"dataset_hash": content.computed_hash()})
+
+
+def store_manifest(home: Path, manifest: DatasetManifest) -> None:
+    """Write a manifest under its hash.
+
+    Raises:
+        EnvironmentFailure: the folder cannot be written.
+    """
     write_bytes(datasets_dir(home) / f"{manifest.dataset_hash}.json", canonical_json(manifest.model_dump(mode="json")))
-    return manifest
 
 
 def _long_enough(chains: dict[str, list[Part]], needed: int, findings: list[Finding]) -> dict[str, list[Part]]:
@@ -197,7 +235,7 @@ def _long_enough(chains: dict[str, list[Part]], needed: int, findings: list[Find
     return kept
 
 
-def _part_findings(lake: Lake, catalog: Catalog, parts: list[Part], asset: str, interval_t: int) -> list[Finding]:
+def _part_findings(lake: Shelf, catalog: Catalog, parts: list[Part], asset: str, interval_t: int) -> list[Finding]:
     """Return findings about single files: bars that may not have closed, and differences from a second source."""
     found: list[Finding] = []
     for part in parts:
@@ -252,7 +290,8 @@ def _refuse(findings: list[Finding]) -> None:
         + "; ".join(f"{r.gate} {r.symbol} ({r.findings_n})" for r in rows[:6])
         + ("; ..." if len(rows) > 6 else ""),
         expected="no finding, or each accepted by name",
-        action="look at them with `ballast data check`, then accept by name, for example --accept " + " --accept ".join(names),
+        action="look at them with `ballast data check` (give it the files when they are not imported), then correct the files, or "
+        "accept by name: `ballast dataset build" + "".join(f" --accept {n}" for n in names) + "`",
     )
 
 

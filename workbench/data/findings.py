@@ -21,6 +21,7 @@ GATES: dict[str, tuple[Severity, str]] = {
     "off_grid": ("fatal", "an opening time that is no multiple of the interval"),
     "not_finite": ("fatal", "NaN or infinity"),
     "non_positive": ("fatal", "a price that is zero or negative, or a negative volume or trade count"),
+    "out_of_range": ("fatal", "a price or volume that the core's scaled 64-bit integers cannot hold"),
     "ohlc": ("fatal", "high below, or low above, another price of the bar"),
     "gap": ("blocking", "bars missing between the first and the last of a series"),
     "zero_volume": ("blocking", "consecutive bars without volume"),

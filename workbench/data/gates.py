@@ -12,7 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from runtime.inference.panel import Ints
+from runtime.core.records import E4, E8
+from runtime.inference.panel import Floats, Ints
+from runtime.inference.quantise import PRICE_MAX, VOLUME_MAX_E4
 from workbench.data.bars import Bars
 from workbench.data.findings import Finding, finding
 from workbench.data.universe import iso
@@ -51,14 +53,16 @@ def _rows(gate: str, series: Series, t: Ints, bad: npt.NDArray[np.bool_], what: 
     at = t[bad]
     if len(at) == 0:
         return []
-    times = ", ".join(iso(int(x)) for x in at[:EXAMPLES_N]) + (", ..." if len(at) > EXAMPLES_N else "")
+    distinct, counts = np.unique(at, return_counts=True)
+    shown = [iso(int(x)) + (f" ({n} times)" if n > 1 else "") for x, n in zip(distinct, counts, strict=True)][:EXAMPLES_N]
+    times = ", ".join(shown) + (", ..." if len(distinct) > EXAMPLES_N else "")
     return [
         finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), f"{len(at)} bars: {what}: {times}")
     ]
 
 
 def form_findings(bars: Bars, series: Series) -> list[Finding]:
-    """Return what is malformed in the bars of one file: order, duplicates, grid, finiteness, sign, OHLC consistency."""
+    """Return what is malformed in the bars of one file: order, duplicates, grid, finiteness, sign, range, OHLC consistency."""
     t = bars.t
     step = np.diff(t, prepend=t[:1] - 1)
     values = [v for _, v in bars.columns()]
@@ -71,6 +75,7 @@ def form_findings(bars: Bars, series: Series) -> list[Finding]:
         positive &= ~(p <= 0.0)
     for v in values[4:]:
         positive &= ~(v < 0.0)
+    representable = finite & positive & _in_range(prices, bars.volume)
     top, bottom = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
     crossed = (bars.high < top) | (bars.low > bottom) | (bars.high < bars.low)
     ordered = np.sort(t)
@@ -81,8 +86,20 @@ def form_findings(bars: Bars, series: Series) -> list[Finding]:
         *_rows("off_grid", series, t, t % series.interval_t != 0, f"opening time is no multiple of {series.interval_t} s"),
         *_rows("not_finite", series, t, ~finite, "NaN or infinity"),
         *_rows("non_positive", series, t, ~positive, "price zero or negative, or volume negative"),
+        *_rows("out_of_range", series, t, finite & positive & ~representable, f"{_RANGE}, the range of the core's integers"),
         *_rows("ohlc", series, t, crossed & positive & finite, "high below or low above another price of the bar"),
     ]
+
+
+_RANGE: Final = f"price outside {1 / E8:.8f} to {PRICE_MAX:.0f}, or volume above {VOLUME_MAX_E4 // E4}"
+
+
+def _in_range(prices: tuple[Floats, ...], volume: Floats) -> npt.NDArray[np.bool_]:
+    """Return which bars int64 can hold with eight decimals of price and four of volume (`runtime.inference.quantise`)."""
+    inside = volume <= VOLUME_MAX_E4 / E4
+    for p in prices:
+        inside &= (p <= PRICE_MAX) & (p > 0.5 / E8)  # half a unit rounds half-even to zero
+    return inside
 
 
 def gaps(t: Ints, interval_t: int) -> list[tuple[int, int, int]]:

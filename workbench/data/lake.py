@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,6 +29,11 @@ from runtime.files import atomic_path, write_bytes
 from workbench.data.bars import Bars, read_parquet, to_frame
 
 ADDRESS_HEX: Final = 16
+
+
+def bars_path(key: str, sha256: str) -> str:
+    """Return the path below `lake/` of the file that holds a series' bars of this content digest."""
+    return f"bars/{key}/{sha256[:ADDRESS_HEX]}.parquet"
 
 
 class Change(BaseModel):
@@ -94,7 +99,7 @@ class Entry(BaseModel):
     @property
     def path(self) -> str:
         """Return the current file's path below `lake/`."""
-        return f"bars/{self.key}/{self.current.sha256[:ADDRESS_HEX]}.parquet"
+        return bars_path(self.key, self.current.sha256)
 
 
 class Catalog(BaseModel):
@@ -116,10 +121,26 @@ class Catalog(BaseModel):
 
 @dataclass(slots=True)
 class Commit:
-    """Entries to be replaced, with the bars of those that are new."""
+    """Entries to be replaced, by key, and bars of files that are missing or damaged, by path below `lake/`."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    bars: dict[str, Bars] = field(default_factory=dict)
+    files: dict[str, Bars] = field(default_factory=dict)
+
+
+class Shelf(Protocol):
+    """What a dataset is built from: the lake, or the bars of one source that stand in for it."""
+
+    def catalog(self) -> Catalog:
+        """Return the series held."""
+        ...
+
+    def read(self, path: str, sha256: str) -> Bars:
+        """Return the bars of a file, verified.
+
+        Raises:
+            VerificationError: it does not hold them.
+        """
+        ...
 
 
 class Lake:
@@ -157,7 +178,7 @@ class Lake:
             VerificationError: the file is missing, unreadable or holds other bars.
         """
         target = self.root / path
-        action = "import the series again; the damaged file may be deleted"
+        action = "import the same bars again (or run that demo again): the file is then written anew"
         if not target.is_file():
             raise VerificationError(f"lake file {path} is missing", expected=f"bars with digest {sha256}", action=action)
         try:
@@ -167,6 +188,14 @@ class Lake:
         if bars.digest != sha256:
             raise VerificationError(f"lake file {path} holds bars with digest {bars.digest}", expected=sha256, action=action)
         return bars
+
+    def holds(self, path: str, sha256: str) -> bool:
+        """Return whether a file is there and holds the bars its address promises."""
+        try:
+            self.read(path, sha256)
+        except VerificationError:
+            return False
+        return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -200,7 +229,7 @@ class Lake:
             os.close(fd)
 
     def commit(self, commit: Commit) -> None:
-        """Write new files, then replace the catalog. Call it inside `locked`.
+        """Write files, damaged ones anew, then replace the catalog. Call it inside `locked`.
 
         On any failure before the catalog is replaced, Ctrl-C included, every file and folder this call made is removed again.
 
@@ -209,15 +238,17 @@ class Lake:
         """
         made: list[Path] = []
         try:
-            for key in sorted(commit.bars):
-                entry = commit.entries[key]
-                target = self.root / entry.path
+            for path in sorted(commit.files):
+                target = self.root / path
                 made.extend(_missing_folders(target.parent))
                 if not target.exists():
                     made.append(target)
-                    with atomic_path(target) as temporary:
-                        to_frame(commit.bars[key]).write_parquet(temporary, compression="zstd")
-                commit.entries[key] = _with_file_digest(entry, sha256_file(target))
+                with atomic_path(target) as temporary:
+                    to_frame(commit.files[path]).write_parquet(temporary, compression="zstd")
+            if not commit.entries:
+                return
+            for key, entry in commit.entries.items():
+                commit.entries[key] = self._with_file_digests(entry, commit.files)
             merged = {e.key: e for e in self.catalog().entries} | commit.entries
             made.extend(_missing_folders(self.catalog_path.parent))
             self._write_catalog(merged)
@@ -230,14 +261,18 @@ class Lake:
         current = {e.key: e for e in self.catalog().entries}
         return bool(commit.entries) and all(current.get(key) == entry for key, entry in commit.entries.items())
 
+    def _with_file_digests(self, entry: Entry, written: Mapping[str, Bars]) -> Entry:
+        """Return the entry with the file digests of its newest version and of every version whose file was written."""
+        versions = []
+        for v in entry.versions:
+            path = bars_path(entry.key, v.sha256)
+            fresh = v is entry.current or path in written
+            versions.append(v.model_copy(update={"file_sha256": sha256_file(self.root / path)}) if fresh else v)
+        return entry.model_copy(update={"versions": tuple(versions)})
+
     def _write_catalog(self, entries: Mapping[str, Entry]) -> None:
         catalog = Catalog(entries=tuple(entries[k] for k in sorted(entries)))
         write_bytes(self.catalog_path, canonical_json(catalog.model_dump(mode="json")))
-
-
-def _with_file_digest(entry: Entry, file_sha256: str) -> Entry:
-    newest = entry.current.model_copy(update={"file_sha256": file_sha256})
-    return entry.model_copy(update={"versions": (*entry.versions[:-1], newest)})
 
 
 def _remove(made: list[Path]) -> None:

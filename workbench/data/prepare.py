@@ -8,8 +8,8 @@ from typing import Final
 
 from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
-from workbench.data.datasets import DatasetManifest, build_dataset
-from workbench.data.ingest import import_bars
+from workbench.data.datasets import DatasetManifest, build_dataset, draft_dataset, store_manifest
+from workbench.data.ingest import import_bars, import_received, receive
 from workbench.data.providers import BarProvider, SeriesRef
 from workbench.data.providers.files import FileProvider
 from workbench.data.providers.simulated import VENUE as SIMULATED
@@ -29,6 +29,9 @@ gap, features that span a gap are missing. A disagreement with a second source i
 
 def prepare_dataset(home: Path, data: Path | None, source: str = "auto", report: Report = silent) -> DatasetManifest:
     """Import what the demo runs on and build its dataset.
+
+    The dataset of local or simulated data is that of exactly the source's bars, whatever the home's lake held before. It is
+    made before anything is written, so data the demo refuses leaves the home as it was.
 
     Args:
         home: the home folder.
@@ -52,16 +55,37 @@ def prepare_dataset(home: Path, data: Path | None, source: str = "auto", report:
 
 
 def _simulated(home: Path, report: Report) -> DatasetManifest:
-    import_bars(home, SimulatedProvider(report=report), report=report)
-    return build_dataset(
-        home,
-        SIMULATED,
+    provider = SimulatedProvider(report=report)
+    return _exactly(home, provider, provider.series(), SIMULATED, None, [PREDICTABILITY], load_universe(), report)
+
+
+def _exactly(
+    home: Path,
+    provider: BarProvider,
+    series: Sequence[SeriesRef],
+    venue: str,
+    symbols: Sequence[str] | None,
+    assumptions: Sequence[str],
+    universe: Universe,
+    report: Report,
+) -> DatasetManifest:
+    """Build the dataset of exactly the bars of a source, then import them, then store it."""
+    received = receive(provider, series=series, universe=universe, report=report)
+    manifest = draft_dataset(
+        received,
+        venue,
         INTERVAL,
-        accept_names=DEMO_ACCEPTED,
-        min_years=MIN_YEARS,
-        assumptions=[PREDICTABILITY],
+        symbols,
+        DEMO_ACCEPTED,
+        MIN_YEARS,
+        quote=QUOTE,
+        assumptions=assumptions,
+        universe=universe,
         report=report,
     )
+    import_received(home, received, exact=True, report=report)
+    store_manifest(home, manifest)
+    return manifest
 
 
 def _kraken(home: Path, report: Report) -> DatasetManifest:
@@ -86,25 +110,21 @@ def _local(home: Path, data: Path, report: Report) -> DatasetManifest:
     refs = provider.series()
     venue = choose_venue(provider, refs, universe)
     chosen = [r for r in refs if r.venue in (venue, venue + SECOND_SOURCE_SUFFIX)]
-    import_bars(home, provider, series=chosen, universe=universe, report=report)
-    # Only the assets of this folder: what an earlier import left in the lake takes no part.
     assets = {
         found.asset for r in chosen if (found := universe.resolve(r.venue, r.symbol)) is not None and found.quote == QUOTE
     }
-    return build_dataset(
+    return _exactly(
         home,
+        provider,
+        chosen,
         venue,
-        INTERVAL,
         universe.order(assets),
-        DEMO_ACCEPTED,
-        MIN_YEARS,
-        quote=QUOTE,
-        universe=universe,
-        report=report,
-        assumptions=[
+        [
             f"The history is that of the venue with the most hourly bars of universe assets in the data folder: {venue}.",
             f"Every asset with at least {MIN_YEARS:g} years of hourly bars ({int(MIN_YEARS * 8760)}) takes part.",
         ],
+        universe,
+        report,
     )
 
 

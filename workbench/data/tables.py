@@ -48,7 +48,13 @@ def _findings(rows: Sequence[FindingSummary]) -> RenderableType:
 def show_import(console: Console, result: ImportResult) -> None:
     """Show what an import did."""
     rows = [
-        (s.series, str(s.rows), "unchanged" if s.unchanged else str(s.added_n), str(s.changed_n), s.sha256[:DIGEST_HEX])
+        (
+            s.series,
+            str(s.rows),
+            "restored" if s.restored and s.unchanged else "unchanged" if s.unchanged else str(s.added_n),
+            str(s.changed_n),
+            s.sha256[:DIGEST_HEX],
+        )
         for s in result.series
     ]
     console.print(_table(f"Imported from {result.source}", ("series", "bars", "added", "changed", "digest"), rows))

@@ -18,7 +18,7 @@ from typing import Final
 import polars as pl
 
 from runtime.errors import DataError, UsageError
-from workbench.data.bars import INTERVALS, Bars, from_frame, read_parquet
+from workbench.data.bars import INTERVALS, Bars, first_text, from_frame, read_parquet
 from workbench.data.providers import SeriesRef
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
@@ -87,6 +87,8 @@ class FileProvider:
             DataError: the file is empty, truncated or not in the promised form.
         """
         path = Path(ref.locator)
+        if path.is_dir():
+            raise DataError(f"{ref.origin} is a folder", expected="a file of bars", action="rename or move the folder")
         try:
             if path.suffix == ".parquet":
                 return read_parquet(path, ref.origin)
@@ -210,7 +212,7 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
 def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     if not frame["timestamp"].dtype.is_integer():
         raise DataError(
-            f"{where}: timestamp is {frame['timestamp'].dtype}",
+            f"{where}: timestamp is {frame['timestamp'].dtype}{first_text(frame['timestamp'])}",
             expected="whole seconds since 1970 UTC",
             action="download it again",
         )
@@ -219,14 +221,21 @@ def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
 
 
 def _zoned_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
-    naive = frame["ts_utc"].str.contains(r"(Z|[+-]\d\d:?\d\d)$").not_().sum()
-    if naive:
+    stamps = frame["ts_utc"]
+    naive = stamps.str.contains(r"(Z|[+-]\d\d:?\d\d)$").not_().arg_true()
+    if len(naive):
         raise DataError(
-            f"{where}: {naive} naive timestamps in ts_utc, such as {frame['ts_utc'][0]!r}",
+            f"{where}: {len(naive)} naive timestamps in ts_utc, first in row {naive[0] + 1}: {stamps[int(naive[0])]!r}",
             expected="times with a zone, such as 2024-01-01T00:00:00Z",
             action="write the times with their zone; local times cannot be guessed",
         )
     try:
-        return frame.with_columns(pl.col("ts_utc").str.to_datetime(time_unit="us", time_zone="UTC"))
-    except pl.exceptions.PolarsError as e:
-        raise DataError(f"{where}: {str(e).splitlines()[0]}", expected="ISO 8601 times", action="fix the times") from e
+        times = stamps.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    except pl.exceptions.PolarsError as e:  # not one value tells the format
+        raise DataError(f"{where}: row 1: {stamps[0]!r} is no time", expected="ISO 8601 times", action="fix the times") from e
+    bad = (times.is_null() & stamps.is_not_null()).arg_true()
+    if len(bad):
+        raise DataError(
+            f"{where}: row {bad[0] + 1}: {stamps[int(bad[0])]!r} is no time", expected="ISO 8601 times", action="fix the times"
+        )
+    return frame.with_columns(times)

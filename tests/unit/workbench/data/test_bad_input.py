@@ -64,7 +64,7 @@ BAD: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "text for numbers": (parquet(lambda f: f.with_columns(pl.col("open").cast(pl.String))), 3, "open is String"),
     "empty values": (
         parquet(lambda f: f.with_columns(pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("close")).alias("close"))),
-        3, "close has 1 empty values",
+        3, "close has 1 empty values (first in row 4)",
     ),
     "naive timestamps": (parquet(lambda f: f.with_columns(pl.col("ts_utc").dt.replace_time_zone(None))), 3, "naive timestamps"),
     "integer times": (parquet(lambda f: f.with_columns(pl.col("ts_utc").dt.epoch("s"))), 3, "ts_utc is Int64"),
@@ -73,13 +73,20 @@ BAD: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "empty file": (raw(b""), 3, "empty file"),
     "not Parquet": (raw(b"hello, world" * 20), 3, "not readable as Parquet"),
     "truncated Parquet": (truncated, 3, "not readable as Parquet"),
-    "duplicate times": (rows(0, 1, 1, 2), 4, "duplicate in binance-spot/1h/ETHUSDT"),
+    "duplicate times": (rows(0, 1, 1, 2), 4, "with another bar: 2024-01-01T01:00Z (2 times)"),
     "times out of order": (rows(0, 2, 1, 3), 4, "ordering in binance-spot/1h/ETHUSDT"),
     "off-grid times": (value(9, t=START_T + 9 * 3_600 + 60), 4, "off_grid in binance-spot/1h/ETHUSDT"),
     "negative price": (value(9, low=-1.0), 4, "non_positive in binance-spot/1h/ETHUSDT"),
     "zero price": (value(9, low=0.0), 4, "non_positive in binance-spot/1h/ETHUSDT"),
     "negative volume": (value(9, volume=-1.0), 4, "non_positive in binance-spot/1h/ETHUSDT"),
     "NaN": (value(9, close=float("nan")), 4, "not_finite in binance-spot/1h/ETHUSDT"),
+    "infinity": (value(9, high=float("inf")), 4, "not_finite in binance-spot/1h/ETHUSDT"),
+    "a price no integer holds": (value(9, high=1e30), 4, "out_of_range in binance-spot/1h/ETHUSDT: 1 bars: price outside 0.00000001"),
+    "a price that rounds to zero": (value(9, low=1e-12), 4, "out_of_range in binance-spot/1h/ETHUSDT"),
+    "a volume no integer holds": (value(9, volume=1e30), 4, "out_of_range in binance-spot/1h/ETHUSDT"),
+    "a folder named like a file": (
+        lambda f: (f / "binance-spot" / "1h" / "ETHUSDT.parquet").mkdir(parents=True), 3, "ETHUSDT.parquet is a folder",
+    ),
     "high below low": (value(9, high=90.0, low=110.0), 4, "ohlc in binance-spot/1h/ETHUSDT"),
     "unknown symbol": (lambda f: write_series(f, "binance-spot/1h/DOGEUSDT", some_bars()), 3, "no known symbol among DOGEUSDT.parquet"),
     "unknown venue": (lambda f: write_series(f, "mtgox/1h/BTCUSD", some_bars()), 3, "venue 'mtgox' is not in universe v1"),
@@ -88,11 +95,20 @@ BAD: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "CSV, ragged": (csv("1704067200,1,2,1,1,5,3\n1704070800,1,2,1,1,5,3,9,9\n"), 3, "9 columns without a header"),
     "CSV, a line cut short": (csv("1704067200,1,2,1,1,5,3\n1704070800,1\n"), 3, "empty values"),
     "CSV, binary": (csv("1704067200,\x00\x01\n\x02"), 3, "ETHUSD_60.csv"),
-    "CSV, a word for a price": (csv("1704067200,1,2,1,1,5,3\n1704070800,1,two,1,1,5,3\n"), 3, "high is String"),
+    "CSV, a word for a price": (csv("1704067200,1,2,1,1,5,3\n1704070800,1,two,1,1,5,3\n"), 3, "high is String (row 2: 'two')"),
+    "CSV, a word for a time": (csv("1704067200,1,2,1,1,5,3\nnoon,1,2,1,1,5,3\n"), 3, "timestamp is String (row 2: 'noon')"),
     "CSV, fractional times": (csv("1704067200.5,1,2,1,1,5,3\n"), 3, "timestamp is Float64"),
     "CSV, wrong header": (csv("when,open,high,low,close,volume\n1704067200,1,2,1,1,5\n"), 3, "missing ts_utc"),
     "CSV, naive times": (csv("ts_utc,open,high,low,close,volume\n2024-01-01T00:00:00,1,2,1,1,5\n"), 3, "naive timestamps"),
-    "CSV, no times": (csv("ts_utc,open,high,low,close,volume\nyesterdayZ,1,2,1,1,5\n"), 3, "ETHUSD_60.csv"),
+    "CSV, no times": (csv("ts_utc,open,high,low,close,volume\nyesterdayZ,1,2,1,1,5\n"), 3, "row 1: 'yesterdayZ' is no time"),
+    "CSV, one bad time": (
+        csv("ts_utc,open,high,low,close,volume\n2024-01-01T00:00:00Z,1,2,1,1,5\n2024-13-01T01:00:00Z,1,2,1,1,5\n"),
+        3, "row 2: '2024-13-01T01:00:00Z' is no time",
+    ),
+    "CSV, one naive time": (
+        csv("ts_utc,open,high,low,close,volume\n2024-01-01T00:00:00Z,1,2,1,1,5\n2024-01-01T01:00:00,1,2,1,1,5\n"),
+        3, "first in row 2: '2024-01-01T01:00:00'",
+    ),
 }  # fmt: skip
 
 

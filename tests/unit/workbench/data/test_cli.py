@@ -5,17 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime.cli import main
 from runtime.errors import DataError, GateError, UsageError
 from runtime.progress import silent
-from tests.support.bars import START_T, changed, some_bars, without, write_frame, write_series
+from tests.support.bars import START_T, changed, some_bars, tree, without, write_frame, write_series
 from tests.support.kraken import LoopbackKraken, serve, some_trades
-from workbench.data.bars import to_frame
-from workbench.data.datasets import load_manifest
+from workbench.data.bars import Bars, to_frame
+from workbench.data.datasets import build_dataset, load_manifest, load_panel
+from workbench.data.ingest import import_bars
+from workbench.data.lake import Lake
 from workbench.data.prepare import DEMO_ACCEPTED, prepare_dataset
+from workbench.data.providers import SeriesRef
+from workbench.data.providers.files import FileProvider
 from workbench.data.providers.kraken import URL_VARIABLE
+from workbench.data.providers.simulated import SimulatedProvider
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, object]:
@@ -154,6 +160,77 @@ def test_the_demo_takes_only_the_assets_of_the_folder(home: Path, tmp_path: Path
     alone = prepare_dataset(tmp_path / "fresh", tmp_path / "b")
     prepare_dataset(home, tmp_path / "a")
     assert prepare_dataset(home, tmp_path / "b").dataset_hash == alone.dataset_hash
+
+
+@pytest.mark.parametrize("more", ["longer", "second source", "end of a forming bar"])
+def test_the_demo_uses_exactly_the_bars_it_is_given(home: Path, tmp_path: Path, more: str) -> None:
+    """The home holds more bars of the series; the dataset, its hash and its panel are those of a fresh home."""
+    own = changed(some_bars(17_534), 17_533, volume=0.5) if more == "end of a forming bar" else some_bars(17_544)
+    write_series(tmp_path / "own", "binance-spot/1h/BTCUSDT", own)
+    fresh = prepare_dataset(tmp_path / "fresh", tmp_path / "own")
+    if more == "second source":
+        write_series(tmp_path / "more", "binance-spot-b/1h/BTCUSDT", changed(some_bars(48), 20, close=101.9, high=102.5))
+    else:
+        write_series(tmp_path / "more", "binance-spot/1h/BTCUSDT", some_bars(17_592))
+    import_bars(home, FileProvider(tmp_path / "more"))
+    before = Lake(home).catalog()
+    used = prepare_dataset(home, tmp_path / "own")
+    assert used == fresh
+    assert np.array_equal(load_panel(home, used).close, load_panel(tmp_path / "fresh", fresh).close)
+    if more != "second source":
+        assert Lake(home).catalog() == before
+        assert build_dataset(home, "binance-spot").bars_n == 17_592, "dataset build still takes all bars of the lake"
+
+
+class ShortSimulation(SimulatedProvider):
+    """A simulation whose last day is missing."""
+
+    def read(self, ref: SeriesRef) -> Bars:
+        return super().read(ref).take(slice(0, -24))
+
+
+def test_the_simulated_dataset_does_not_depend_on_the_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that holds a day more of the same simulation gives the dataset of a fresh one."""
+    monkeypatch.setattr("workbench.data.prepare.SimulatedProvider", lambda report: ShortSimulation(hours=17_600, report=report))
+    fresh = prepare_dataset(home / "fresh", None)
+    import_bars(home / "used", SimulatedProvider(hours=17_600))
+    assert prepare_dataset(home / "used", None) == fresh
+
+
+def test_data_the_demo_refuses_leaves_the_home_as_it_was(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "short", "binance-spot/1h/BTCUSDT", some_bars())
+    write_series(tmp_path / "differs", "binance-spot/1h/BTCUSDT", some_bars(17_544))
+    write_series(tmp_path / "differs", "binance-spot-b/1h/BTCUSDT", changed(some_bars(48), 20, close=101.9, high=102.5))
+    with pytest.raises(DataError) as short:
+        prepare_dataset(home, tmp_path / "short")
+    assert short.value.expected == "at least 17520 1h bars of one asset"
+    assert "only `ballast dataset build --min-years`" in short.value.action
+    with pytest.raises(GateError) as differs:
+        prepare_dataset(home, tmp_path / "differs")
+    assert "`ballast dataset build --accept second_source`" in differs.value.action
+    assert tree(home) == {}
+    write_series(tmp_path / "before", "binance-spot/1h/BTCUSDT", changed(some_bars(), 7, close=100.05))
+    import_bars(home, FileProvider(tmp_path / "before"))
+    before = tree(home)
+    (tmp_path / "differs/binance-spot-b/1h/BTCUSDT.parquet").unlink()
+    with pytest.raises(GateError) as conflict:
+        prepare_dataset(home, tmp_path / "differs")
+    assert "--out" in conflict.value.action
+    assert "`ballast data import --correction REASON`" in conflict.value.action
+    assert tree(home) == before
+
+
+def test_a_damaged_file_of_the_demo_is_written_anew(home: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "own", "binance-spot/1h/BTCUSDT", some_bars(17_544))
+    write_series(tmp_path / "more", "binance-spot/1h/BTCUSDT", some_bars(17_592))
+    import_bars(home, FileProvider(tmp_path / "more"))
+    manifest = prepare_dataset(home, tmp_path / "own")
+    before = tree(home / "lake")
+    (home / "lake" / manifest.files[0].path).unlink()
+    assert prepare_dataset(home, tmp_path / "own") == manifest
+    assert tree(home / "lake") == before
 
 
 def test_the_demo_stops_at_a_second_source_that_differs(home: Path, tmp_path: Path) -> None:

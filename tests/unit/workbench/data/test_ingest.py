@@ -11,7 +11,7 @@ from runtime.errors import DataError, EnvironmentFailure, GateError, Verificatio
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without, write_frame, write_ohlcvt, write_series
 from workbench.data.bars import Bars, read_parquet, to_frame
 from workbench.data.ingest import COMPLETED, ImportResult, import_bars
-from workbench.data.lake import Lake
+from workbench.data.lake import Lake, bars_path
 from workbench.data.providers.files import FileProvider
 
 KEY = "binance-spot/1h/BTCUSDT"
@@ -191,6 +191,48 @@ def test_an_altered_lake_file_is_noticed(home: Path, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(VerificationError, match="is missing"):
         stored(home)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other bars"])
+@pytest.mark.parametrize("history", ["one import", "two imports", "then longer", "an older version"])
+def test_a_damaged_file_is_written_anew_by_an_import_of_its_bars(home: Path, tmp_path: Path, damage: str, history: str) -> None:
+    """The lake is byte for byte what it was, and a longer import goes through as if nothing had happened."""
+    whole = some_bars(96)
+    bring(home, tmp_path / "a", whole.take(slice(0, 48)))
+    if history in {"two imports", "an older version"}:
+        bring(home, tmp_path / "b", whole.take(slice(48, 96)))
+    entry = Lake(home).catalog().get(KEY)
+    assert entry is not None
+    before = tree(home)
+    lost = entry.versions[0] if history == "an older version" else entry.current
+    path = home / "lake" / bars_path(KEY, lost.sha256)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-200])
+    else:
+        to_frame(changed(some_bars(), 7, close=100.05)).write_parquet(path)
+    again = {"two imports": slice(48, 96), "then longer": slice(0, 96)}.get(history, slice(0, 48))
+    done = bring(home, tmp_path / "again", whole.take(again)).series[0]
+    assert done.restored
+    assert Lake(home).holds(bars_path(KEY, lost.sha256), lost.sha256)
+    if history == "then longer":
+        assert (stored(home).digest, done.added_n) == (whole.digest, 48)
+    else:
+        assert done.unchanged
+        assert tree(home) == before
+
+
+def test_a_damaged_file_stays_damaged_when_other_bars_come(home: Path, tmp_path: Path) -> None:
+    bring(home, tmp_path, some_bars())
+    entry = Lake(home).catalog().get(KEY)
+    assert entry is not None
+    (home / "lake" / entry.path).unlink()
+    before = tree(home)
+    with pytest.raises(VerificationError, match="is missing") as e:
+        bring(home, tmp_path, changed(some_bars(), 7, close=100.05))
+    assert "import the same bars again" in e.value.action
+    assert tree(home) == before
 
 
 def test_a_second_writer_fails_at_once(home: Path, tmp_path: Path) -> None:
