@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
-from runtime.home import runs_path
+from runtime.home import exclusive, runs_path, sweep_partial
 from runtime.progress import Report, silent
 
 if TYPE_CHECKING:
@@ -42,8 +42,15 @@ def run_demo(
         report: told about each stage.
 
     Raises:
+        EnvironmentFailure: another job works in this home folder.
         BallastError: whatever a stage raises; nothing half-written stays.
     """
+    with exclusive(home):
+        sweep_partial(home)
+        return _run(home, data, source, workers, report)
+
+
+def _run(home: Path, data: Path | None, source: str, workers: int | None, report: Report) -> Demo:
     seconds: dict[str, float] = {}
     began_s = time.perf_counter()
     with _timed("data", seconds):

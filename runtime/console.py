@@ -14,10 +14,12 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
@@ -42,6 +44,12 @@ class _Streams:
 
     wants_json = False
     printed_json = False
+
+
+class _Stop:
+    """Remembers that a person asked to stop: an exception raised inside a destructor or a weak-reference callback is lost."""
+
+    asked = False
 
 
 def stderr_console() -> Console:
@@ -116,13 +124,24 @@ class _Lines:
 def progress() -> Iterator[Report]:
     """Yield a `Report` that draws bars on stderr, or prints plain lines when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _stoppable(_Lines())
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr_console()) as bars:
-        yield _Bars(bars)
+        yield _stoppable(_Bars(bars))
+
+
+def _stoppable(report: Report) -> Report:
+    """Return a report that is also the safe point where a Ctrl-C that got lost is raised again."""
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if _Stop.asked and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        report(stage, done, total)
+
+    return tell
 
 
 # ---- the error boundary ----------------------------------------------------------------------------------------
@@ -133,11 +152,17 @@ def run(function: Callable[[], object], arguments: Sequence[str] | None = None) 
 
     `arguments` are those of the command line (default: of this process); `--json` among them makes a failure one JSON object.
     An int that `function` returns is the exit code (typer returns one when a command raised `typer.Exit`); anything
-    else is success. SIGTERM is treated like Ctrl-C, so that `finally` blocks remove partial files.
+    else is success. SIGTERM is treated like Ctrl-C, so that `finally` blocks remove partial files. A Ctrl-C always ends in
+    exit code 130, also when Python lost the exception on its way.
     """
     _Streams.printed_json = False
     _Streams.wants_json = JSON_OPTION in (sys.argv[1:] if arguments is None else arguments)
-    _catch_sigterm()
+    with _stop_signals():
+        code = _guarded(function)
+        return _interrupted() if _Stop.asked and code != EXIT_INTERRUPTED else code
+
+
+def _guarded(function: Callable[[], object]) -> int:
     try:
         result = function()
     except BallastError as e:
@@ -158,11 +183,38 @@ def run(function: Callable[[], object], arguments: Sequence[str] | None = None) 
     return result if type(result) is int else EXIT_OK
 
 
-def _catch_sigterm() -> None:
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt and be remembered, until the block ends."""
+    _Stop.asked = False
+    if threading.current_thread() is not threading.main_thread():
+        yield  # an embedding program or a test: its owner decides about signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook = sys.unraisablehook
+
+    def report_unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if not (_Stop.asked and lost.exc_type is KeyboardInterrupt):
+            hook(lost)
+
+    sys.unraisablehook = report_unraisable
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN or number == signal.SIGTERM:  # whoever started us may want Ctrl-C to be ignored
+            signal.signal(number, _stop)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:
-        return  # not the main thread (an embedding program or a test): its owner decides about signals
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set from Python
+        sys.unraisablehook = hook
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Ask to stop, once: a second signal has Python's own effect, wherever the work is."""
+    _Stop.asked = True
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise KeyboardInterrupt
 
 
 def _fail(kind: str, got: str, expected: str, action: str, exit_code: int) -> int:

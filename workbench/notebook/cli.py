@@ -33,16 +33,21 @@ def run(arguments: Arguments, out: OutOption = None, workers: WorkersOption = No
 
     Example: ballast notebook run walk_forward -p seed 7 -p dataset latest
     """
-    from runtime.home import home_path
-    from workbench.notebook.run import default_folder, execute, find_source, parameters_from_text, store
+    from runtime.home import exclusive, home_path, sweep_partial
+    from workbench.notebook.bounds import require_bounds
+    from workbench.notebook.parameters import effective
+    from workbench.notebook.run import default_folder, execute, find_source, notebook_parameters, parameters_from_text, store
 
     name, pairs = _split(arguments)
     source = find_source(name)
     given = parameters_from_text(source, pairs)
+    require_bounds(source.name, effective(notebook_parameters(source), given))
     home = home_path(out)
-    with progress() as report:
-        executed = execute(source, given, home, workers=workers, report=report)
-    stored = store(executed, default_folder(home, executed))
+    with exclusive(home):
+        sweep_partial(home)
+        with progress() as report:
+            executed = execute(source, given, home, workers=workers, report=report)
+        stored = store(executed, default_folder(home, executed))
     if as_json:
         print_json({
             "notebook": str(stored.notebook), "receipt": stored.receipt.model_dump(mode="json"),

@@ -20,9 +20,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillException
+from papermill.iorw import papermill_io
 from papermill.log import logger
 
 from runtime.errors import BallastError
+from workbench.notebook.bounds import require_bounds
+from workbench.notebook.io import LOCAL_PREFIXES, MarimoIO
 from workbench.notebook.kernel import environment_for_child, own_kernel_manager
 from workbench.notebook.parameters import declared, effective
 from workbench.notebook.seal import parameters_cell, seal
@@ -62,6 +65,7 @@ class MarimoEngine(Engine):
             return NBClientEngine.execute_notebook(nb, kernel_name, output_path=output_path, **options)
         try:
             values = effective(declared(parameters_cell(nb)), nb.metadata.papermill.get("parameters") or {})
+            require_bounds(str(nb.metadata.marimo.get("source_name", "")), values)
         except BallastError as e:
             raise PapermillException(str(e)) from e
         nb = super().execute_notebook(nb, kernel_name, output_path=output_path, **options)
@@ -85,7 +89,7 @@ class MarimoEngine(Engine):
         """Run every cell in a fresh kernel of this interpreter with a pinned environment."""
         hooks = _Hooks(on_cell or _ignore, len(nb_man.nb.cells))
         with tempfile.TemporaryDirectory(prefix="ballast-kernel-", ignore_cleanup_errors=True) as scratch:
-            client = PapermillNotebookClient(
+            client = _Client(
                 nb_man,
                 km=own_kernel_manager(Path(scratch)),
                 kernel_name=kernel_name,
@@ -102,6 +106,18 @@ class MarimoEngine(Engine):
             )
             # a manager that we hand in is ours to end: nbclient only cleans up its own unless told so
             client.execute(env=environment_for_child(scratch), cleanup_kc=True)
+
+
+class _Client(PapermillNotebookClient):
+    """Ends the kernel at once, except after Ctrl-C: then it is interrupted and may run its own `finally` blocks first."""
+
+    def papermill_execute_cells(self) -> None:
+        """Run the cells."""
+        try:
+            super().papermill_execute_cells()
+        except KeyboardInterrupt:
+            self.shutdown_kernel = "graceful"
+            raise
 
 
 class _Hooks:
@@ -128,3 +144,5 @@ def _ignore(name: str, seconds: float, done: int, total: int) -> None:
 
 
 papermill_engines.register(None, MarimoEngine)
+for _prefix in LOCAL_PREFIXES:
+    papermill_io.register(_prefix, MarimoIO)

@@ -11,6 +11,11 @@ from runtime.errors import BallastError, EnvironmentFailure, UsageError
 MESSAGE: Final = re.compile(r"^(?P<got>.*) \(expected: (?P<expected>.*); do: (?P<action>.*)\)$", re.DOTALL)
 ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 TRACE_LINES_N: Final = 30
+COMPLAINT: Final = re.compile(
+    r"^(?:\d+ validation errors? for .*|(?P<field>[\w.]*))\n  (?P<words>.*) \[type=\w+, input_value=(?P<value>.*), input_type=\w+\]$",
+    re.MULTILINE,
+)
+"""One complaint of a pydantic `ValidationError`; a complaint about the whole has no field."""
 KINDS: Final[dict[str, type[BallastError]]] = {
     name: found
     for name, found in vars(errors).items()
@@ -42,12 +47,7 @@ def cell_failure(cell: str, name: str, text: str, traceback: list[str]) -> Balla
     if known is not None and (error := rebuilt(known, text)):
         return error
     if name == "ValidationError":
-        lines = [line.strip() for line in text.splitlines() if "For further information" not in line]
-        return UsageError(
-            " ".join(re.sub(r"\[type=.*", "", line).strip() for line in lines),
-            expected="parameters within the bounds of the spec",
-            action="correct the parameter; no result was written",
-        )
+        return out_of_bounds(text)
     if name == "KeyboardInterrupt":
         raise KeyboardInterrupt
     trace = ANSI.sub("", "\n".join(traceback)).splitlines()[-TRACE_LINES_N:]
@@ -56,6 +56,27 @@ def cell_failure(cell: str, name: str, text: str, traceback: list[str]) -> Balla
         expected="every cell to run",
         action="open the notebook with `marimo edit` and the same parameters; no result was written",
     )
+
+
+def out_of_bounds(text: str) -> UsageError:
+    """Return the error for a pydantic `ValidationError`, from its text: field, value and bound of every complaint."""
+    found = list(COMPLAINT.finditer(text))
+    if not found:
+        return UsageError(
+            " ".join(text.split()), expected="parameters within the bounds of the spec", action="correct the parameter"
+        )
+    got = [f"{c['field']} = {c['value']}" for c in found if c["field"]]
+    wanted = [": ".join(part for part in (c["field"], _bound(c["words"])) if part) for c in found]
+    return UsageError(
+        ", ".join(got) or "parameters that do not fit together",
+        expected="; ".join(wanted),
+        action="correct the parameter; no result was written",
+    )
+
+
+def _bound(words: str) -> str:
+    """Return pydantic's words without their standing beginning."""
+    return re.sub(r"^(?:Value error, |Input should be |Input should |(?:String|Tuple|List) should )", "", words)
 
 
 def dead_kernel(detail: str) -> EnvironmentFailure:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from papermill.iorw import LocalHandler
 
 SCHEME: Final = "marimo:"
+LOCAL_PREFIXES: Final = ("/", "./", "../")
+"""papermill chooses a handler by how a path begins; the engine adds these to the entry points `notebooks/` and `marimo:`."""
 
 
 def strip_scheme(path: str) -> str:
@@ -21,7 +23,7 @@ def strip_scheme(path: str) -> str:
 
 
 class MarimoIO:
-    """Handler for `notebooks/...` and `marimo:...` paths; everything that is not a `.py` goes to papermill's own."""
+    """Handler for local and `marimo:...` paths; everything that is not a `.py` goes to papermill's own."""
 
     @classmethod
     def read(cls, path: str) -> str:

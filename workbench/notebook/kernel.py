@@ -27,6 +27,8 @@ PINNED: Final[Mapping[str, str]] = {
     "NUMEXPR_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
+GRACE_S: Final = 10.0
+"""What an interrupted kernel may take to remove its unfinished files and end, before it is killed."""
 ROOT: Final = Path(__file__).parents[2]
 """Where this very code lies: a kernel must not pick up another installed copy of it."""
 DROPPED: Final = ("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE")
@@ -60,6 +62,7 @@ def own_kernel_manager(scratch: Path) -> AsyncKernelManager:
             return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
     return AsyncKernelManager(
+        shutdown_wait_time=2 * GRACE_S,  # jupyter_client waits half of it before it sends SIGTERM
         kernel_name="python3",
         kernel_spec_manager=OwnInterpreter(),
         transport="ipc",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.canonical import sha256_hex
 from runtime.errors import DataError, UsageError
 from runtime.files import write_bytes
-from runtime.home import HOME_VARIABLE
+from runtime.home import HOME_VARIABLE, sweep_partial
 from runtime.progress import PROGRESS_FILE_VARIABLE, Report, silent
 from workbench.notebook import failures
 from workbench.notebook.display import Json
@@ -133,6 +133,8 @@ def execute(
             raise failures.refusal(str(e)) from e
         except DeadKernelError as e:
             raise failures.dead_kernel(str(e)) from e
+        finally:
+            sweep_partial(home)  # the kernel is gone; had it to be killed, it could not tidy up
     return _executed(source.stem, nb, clock.seconds)
 
 

@@ -7,7 +7,9 @@ Nothing that MLflow returns enters a digest.
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ STORE_NAME: Final = "mlflow.db"
 ARTEFACTS_NAME: Final = "mlflow-artifacts"
 QUIET: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
 PATIENCE_S: Final = 120
+RELEASE_S: Final = 5
 BATCH_METRICS: Final = 1_000
 
 
@@ -78,7 +81,9 @@ def begin(home: Path) -> Tracking:
         env={**os.environ, **QUIET},
         start_new_session=True,  # Ctrl-C reaches the parent alone; the child ends when its input closes
     )
-    return Tracking(process, home / STORE_NAME)
+    tracking = Tracking(process, home / STORE_NAME)
+    atexit.register(_release, tracking)
+    return tracking
 
 
 def finish(tracking: Tracking, study: TrackedStudy) -> str:
@@ -99,7 +104,7 @@ def finish(tracking: Tracking, study: TrackedStudy) -> str:
         raise EnvironmentFailure(
             f"MLflow did not record the study in {tracking.store}: {reason}",
             expected="a store that this MLflow version can write",
-            action="move the file away (a new one is made) or free disk space, then run again",
+            action="free disk space and run again; only if it fails again: move the file away, and a new one is made",
         )
     return lines[-1]
 
@@ -109,6 +114,16 @@ def cancel(tracking: Tracking) -> None:
     if tracking.process.poll() is None:
         tracking.process.kill()
         tracking.process.communicate()
+
+
+def _release(tracking: Tracking) -> None:
+    """End the child when this process ends, and wait: what it was writing must not outlive the command."""
+    if tracking.process.poll() is None:
+        tracking.process.terminate()  # it leaves its transaction; see `_main`
+        try:
+            tracking.process.wait(RELEASE_S)
+        except subprocess.TimeoutExpired:
+            cancel(tracking)
 
 
 def log_study(home: Path, lines: str) -> str:
@@ -149,6 +164,7 @@ def _experiment(client: MlflowClient, home: Path) -> str:
 
 
 def _main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exception rolls back; a kill leaves a journal
     home = Path(sys.argv[1])
     from mlflow.tracking import MlflowClient
 

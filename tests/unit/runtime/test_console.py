@@ -144,6 +144,52 @@ def test_a_signal_ends_the_command_with_130_and_runs_finally(number: signal.Sign
     assert "Traceback" not in err
 
 
+LOSER = """
+import sys, time
+from runtime.console import progress, run
+
+class Lossy:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(30)  # the interrupt arrives here, where Python cannot raise it
+
+def work():
+    with progress() as report:
+        report("recompute", 0, 2)
+        Lossy()
+        if "--report" in sys.argv:
+            report("recompute", 1, 2)
+            print("went on", flush=True)
+
+sys.exit(run(work))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--report"], []])
+def test_an_interrupt_that_python_loses_still_ends_the_command(arguments: list[str], repository: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LOSER, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=repository,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert "interrupted" in err
+    assert "ignored" not in err
+
+
+def test_the_callers_signal_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    console.run(lambda: None)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
+
+
 def test_a_table_in_a_pipe_is_not_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert console.stdout_console().width == console.PIPE_COLUMNS

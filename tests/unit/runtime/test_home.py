@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import UsageError
-from runtime.home import find_run, home_path, inputs_path, list_runs
+from runtime.errors import EnvironmentFailure, UsageError
+from runtime.home import exclusive, find_run, home_path, inputs_path, list_runs, sweep_partial
 
 RUNS = ("ml-aaaa11111111", "trend-bbbb22222222", "ml-aabb33333333", "ml_two-cccc44444444")
 
@@ -72,3 +74,42 @@ def test_names_that_mean_nothing_or_too_much(runs: Path, name: str, message: str
 def test_a_home_without_runs(home: Path) -> None:
     with pytest.raises(UsageError, match="no run is named 'latest'"):
         find_run(home, "latest")
+
+
+def test_only_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, alive = process.pid, os.getpid()
+    for name in (f"runs/.partial-{dead}-ml-1", f"runs/.partial-{alive}-ml-2", "runs/ml-3", f"studies/.partial-{dead}-old-a"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / f".partial-{dead}-7-x.parquet").touch()
+    (tmp_path / "inputs" / ".partial-mine").touch()
+    removed = {path.relative_to(tmp_path).as_posix() for path in sweep_partial(tmp_path)}
+    assert removed == {
+        f"runs/.partial-{dead}-ml-1", f"studies/.partial-{dead}-old-a", f"inputs/.partial-{dead}-7-x.parquet",
+    }  # fmt: skip
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")}
+    assert left == {f"runs/.partial-{alive}-ml-2", "runs/ml-3", "inputs/.partial-mine"}
+    assert sweep_partial(tmp_path / "absent") == []
+
+
+def test_a_home_takes_one_job_at_a_time(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with exclusive(home):
+        with pytest.raises(EnvironmentFailure, match="another job is working"), exclusive(home):
+            pass
+        assert list(home.iterdir()) == []
+    with exclusive(home):
+        pass
+
+
+def test_a_demo_in_a_home_that_is_taken_is_refused_at_once(tmp_path: Path) -> None:
+    with exclusive(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-m", "runtime.cli", "demo", "--out", str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 6
+    assert "another job is working" in done.stderr
+    assert list(tmp_path.iterdir()) == []

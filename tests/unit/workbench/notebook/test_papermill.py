@@ -34,6 +34,25 @@ def test_plain_papermill_refuses_bad_parameters_before_any_file_is_written(tiny:
     assert not (folder / "out.ipynb").exists()
 
 
+@pytest.mark.parametrize("form", ["absolute", "./", "../"])
+def test_plain_papermill_reads_a_source_by_any_local_path(tiny: Path, form: str) -> None:
+    folder = tiny.parent.parent
+    path = str(tiny) if form == "absolute" else f"{form}notebooks/tiny.py"
+    working = folder / "elsewhere" if form == "../" else folder
+    working.mkdir(exist_ok=True)
+    done = papermill(working, path, str(working / "out.ipynb"), "--prepare-only")
+    assert done.returncode == 0, done.stderr
+    assert "source_sha256" in json.loads((working / "out.ipynb").read_text())["metadata"]["marimo"]
+
+
+def test_plain_papermill_refuses_a_study_out_of_bounds_before_a_kernel_starts(tmp_path: Path) -> None:
+    source = Path(__file__).parents[4] / "notebooks" / "walk_forward.py"
+    done = papermill(tmp_path, str(source), "out.ipynb", "-p", "folds_n", "99")
+    assert done.returncode != 0
+    assert "folds_n = 99 (expected: folds_n: less than or equal to 24" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_source_is_never_overwritten(tiny: Path) -> None:
     before = tiny.read_bytes()
     done = papermill(tiny.parent.parent, "notebooks/tiny.py", "notebooks/tiny.py")

@@ -110,6 +110,48 @@ def test_every_progress_line_reaches_the_report(tmp_path: Path) -> None:
     assert seen == [("train", i, 50) for i in range(50)]
 
 
+def test_a_run_that_ended_before_its_receipt_is_completed_by_the_next(executed: Executed, tmp_path: Path) -> None:
+    folder = default_folder(tmp_path, executed)
+    whole = store(executed, folder)
+    receipt = whole.receipt_path.read_bytes()
+    whole.receipt_path.unlink()
+    whole.notebook.unlink()
+    (folder / "study.json").write_text("{}")
+    store(executed, folder)
+    assert whole.receipt_path.read_bytes() == receipt
+    assert whole.notebook.read_bytes() == executed.content
+    assert (folder / "study.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("given", "got", "expected"),
+    [
+        (("folds_n", "99"), "folds_n = 99", "folds_n: less than or equal to 24"),
+        (("grid_h", "5"), "grid_h = 5", "grid_h: 1, 2, 4, 8, 12 or 24"),
+        (
+            ("profile", "wild"),
+            "parameters that do not fit",
+            "profile must be one of aggressive, balanced, conservative, got 'wild'",
+        ),
+    ],
+)
+def test_a_study_out_of_bounds_is_refused_before_its_home_exists(
+    given: tuple[str, str], got: str, expected: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    done = subprocess.run(
+        [*BALLAST, "notebook", "run", "walk_forward", "-p", *given, "--out", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert got in done.stderr
+    assert expected in done.stderr
+    assert "pydantic" not in done.stderr
+    assert not home.exists()
+
+
 def test_an_unknown_notebook_is_refused() -> None:
     with pytest.raises(UsageError, match="no notebook 'nothing'"):
         find_source("nothing")
@@ -117,7 +159,11 @@ def test_an_unknown_notebook_is_refused() -> None:
 
 def test_ctrl_c_ends_the_kernel_and_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
     mark = tmp_path / "kernel.pid"
+    cleaned = tmp_path / "cleaned"
     code = f"from pathlib import Path\n    import os, time\n    Path({str(mark)!r}).write_text(str(os.getpid()))\n    time.sleep(60)"
+    code = code.replace(
+        "    time.sleep(60)", f"    try:\n        time.sleep(60)\n    finally:\n        Path({str(cleaned)!r}).touch()"
+    )
     source = insert(tiny, f"@app.cell\ndef _():\n    {code}\n    return\n")
     home = tmp_path / "home"
     process = subprocess.Popen(
@@ -133,7 +179,9 @@ def test_ctrl_c_ends_the_kernel_and_leaves_nothing(tiny: Path, tmp_path: Path) -
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert "interrupted" in stderr
+    assert "Traceback" not in stderr
     assert not stdout
+    assert cleaned.exists(), "the kernel was killed before its finally blocks ran"
     assert not home.exists() or not files(home)
     time.sleep(0.2)
     with pytest.raises(ProcessLookupError):
