@@ -1,11 +1,11 @@
-"""Where two blocks differ, and what kind of failure that is."""
+"""Where two blocks, or a summary and its run, differ, and what kind of failure that is."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.core.digest import HEADER, Block, decode_payload
 from runtime.core.records import RECORD_TYPES, RecordType
@@ -26,6 +26,7 @@ class FailureClass(StrEnum):
     ARITHMETIC = "arithmetic"
     CODE_DRIFT = "code drift"
     STATE_DIVERGENCE = "state divergence"
+    SUMMARY_CHANGED = "summary changed"
 
 
 class Failure(BaseModel):
@@ -52,6 +53,35 @@ class Failure(BaseModel):
     field: str = ""
     stored: str = ""
     recomputed: str = ""
+
+
+class SummaryFacts(BaseModel):
+    """What a run's summary says that a replay has verified; `final_pv_e8` is `None` for a run without an hourly state."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_root: str
+    journal_head: str
+    blocks: int
+    final_pv_e8: int | None
+
+
+def summary_difference(name: str, content: bytes, verified: SummaryFacts) -> Failure | None:
+    """Return the first field in which a summary file differs from what was verified, `None` when it does not."""
+    try:
+        stored = SummaryFacts.model_validate_json(content)
+    except ValidationError:
+        return Failure(
+            kind=FailureClass.SUMMARY_CHANGED, record=name, detail=f"{name} is damaged: it is not the summary of a run"
+        )
+    for field in SummaryFacts.model_fields:
+        said, found = getattr(stored, field), getattr(verified, field)
+        if said != found:
+            return Failure(
+                kind=FailureClass.SUMMARY_CHANGED, record=name, field=field, stored=str(said), recomputed=str(found),
+                detail=f"{name} says another {field} than the verified journal",
+            )  # fmt: skip
+    return None
 
 
 def first_difference(stored: Block, recomputed: Block) -> Failure:

@@ -4,8 +4,9 @@
 2. inputs: bars and forecasts by content address, the policy by its digest
 3. chain: bytes -> row hashes -> records digests -> block hashes, from the genesis to the head (`verify.py`)
 4. recomputation: the same `iterate_blocks` that made the run; the first block that differs is taken apart
+5. summary: `run.json` against the run root, the head, the blocks and the final value that the steps before established
 
-Level `chain` stops after 3. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
+Level `chain` leaves out 4. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
 the chain is verified from the genesis all the same.
 
 A failure has one class, from what was established first. A changed row breaks the chain at its block; the block is then
@@ -23,17 +24,18 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from runtime.adapters import snapshots
+from runtime.adapters.anchor import ANCHOR_NAME
 from runtime.adapters.inputs import InputChanged, InputMissing, load_bars, load_clusters, load_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal, TruncatedJournal
 from runtime.adapters.projections import batches, parse_genesis
 from runtime.canonical import sha256_file
 from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
 from runtime.core.digest import Block, RowHasher, run_root
-from runtime.difference import Failure, FailureClass, first_difference
+from runtime.difference import Failure, FailureClass, SummaryFacts, first_difference, summary_difference
 from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep, blocks_of, iterate_blocks
-from runtime.errors import InvariantError, UsageError, VerificationError
+from runtime.errors import DataError, InvariantError, UsageError, VerificationError
 from runtime.genesis import Genesis
-from runtime.home import RUN_MARK
+from runtime.home import RUN_MARK, RUN_SUMMARY
 from runtime.jit import deciding_source_digest
 from runtime.ports import Head
 from runtime.progress import Report, silent
@@ -104,7 +106,7 @@ def replay(
         keep_snapshots: store snapshots of the run while it is replayed from its genesis.
 
     Raises:
-        DataError: there is no journal.
+        DataError: the folder is no run.
         EnvironmentFailure: the journal cannot be read, or was written by a newer version.
         UsageError: the run is of a mode that is not recomputed from stored inputs, or it has no such block.
     """
@@ -126,6 +128,7 @@ class _Replay:
         self._keep_snapshots = keep_snapshots
         self._head = Head(0, b"")
         self._genesis_hash = b""
+        self._final_pv_e8: int | None = None
         self._snapshot: snapshots.Snapshot | None = None
         self._compared_n = 0
         self._same_code = True
@@ -141,7 +144,6 @@ class _Replay:
                 journal.close()
         except _Found as found:
             failure = found.failure
-        root = run_root(self._genesis_hash, self._head.block_hash, self._head.seq_n) if self._genesis_hash else ""
         before_n = self._snapshot.seq_n if self._snapshot else 0
         return ReplayResult(
             run_id=self._run_dir.resolve().name,
@@ -151,15 +153,26 @@ class _Replay:
             first_block=before_n + 1,
             snapshot=self._snapshot.digest if self._snapshot else "",
             journal_head=self._head.block_hash.hex(),
-            run_root=root,
+            run_root=self._run_root(),
             same_code=self._same_code,
             failure=failure,
             seconds=self._seconds,
         )
 
+    def _run_root(self) -> str:
+        return run_root(self._genesis_hash, self._head.block_hash, self._head.seq_n) if self._genesis_hash else ""
+
     def _open(self) -> SqliteJournal:
+        path = self._run_dir / JOURNAL_NAME
         try:
-            return SqliteJournal.open(self._run_dir / JOURNAL_NAME)
+            return SqliteJournal.open(path)
+        except DataError as e:
+            if not any((self._run_dir / name).is_file() for name in (RUN_MARK, ANCHOR_NAME, RUN_SUMMARY)):
+                raise
+            if not path.is_file() or path.stat().st_size == 0:
+                what = "is empty" if path.is_file() else "is missing"
+                raise _failed(FailureClass.TRUNCATED, f"the journal {path} {what}") from e
+            raise _failed(FailureClass.CHAIN_BREAK, e.got) from e
         except TruncatedJournal as e:
             raise _failed(FailureClass.TRUNCATED, e.got) from e
         except VerificationError as e:
@@ -179,6 +192,7 @@ class _Replay:
         if self._level is Level.CHAIN:
             if bad is not None:
                 raise _failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
+            self._check_summary()
             return
         started = time.perf_counter()
         try:
@@ -186,6 +200,21 @@ class _Replay:
             self._recompute_from_snapshot(journal, inputs, bad)
         finally:
             self._seconds["recompute"] = time.perf_counter() - started
+        self._check_summary()
+
+    def _check_summary(self) -> None:
+        """Compare the summary, which lists and reports show, with what was verified."""
+        verified = SummaryFacts(
+            run_root=self._run_root(), journal_head=self._head.block_hash.hex(), blocks=self._head.seq_n,
+            final_pv_e8=self._final_pv_e8,
+        )  # fmt: skip
+        try:
+            content = (self._run_dir / RUN_SUMMARY).read_bytes()
+        except OSError as e:
+            raise _failed(FailureClass.SUMMARY_CHANGED, _unreadable(RUN_SUMMARY, e), record=RUN_SUMMARY) from e
+        failure = summary_difference(RUN_SUMMARY, content, verified)
+        if failure is not None:
+            raise _Found(failure)
 
     def _find_snapshot(self, journal: SqliteJournal, genesis: Genesis) -> snapshots.Snapshot | None:
         """Return where to begin: the nearest snapshot whose block is the journal's, `None` for the genesis."""
@@ -252,7 +281,7 @@ class _Replay:
         try:
             copy = mark.read_bytes()
         except OSError as e:
-            raise _failed(FailureClass.CHAIN_BREAK, f"{RUN_MARK} cannot be read: {e.strerror or e}") from e
+            raise _failed(FailureClass.CHAIN_BREAK, _unreadable(RUN_MARK, e)) from e
         if copy == content:
             return
         try:
@@ -290,6 +319,9 @@ class _Replay:
             found = verifier.follow(blocks)
             if isinstance(found, BadBlock):
                 return found
+            hours = found.tables["portfolio_hourly_state"]
+            if len(hours):
+                self._final_pv_e8 = int(hours["pv_e8"][-1])
             self._report("verify chain", verifier.head.seq_n, self._head.seq_n)
         return None if verifier.head == self._head else BadBlock(verifier.head.seq_n + 1, "the chain ends before its head")
 
@@ -356,6 +388,10 @@ class _Replay:
         elif not self._same_code:
             kind, detail = FailureClass.CODE_DRIFT, f"{detail}; the core's source is not the one that made the run"
         return _Found(failure.model_copy(update={"kind": kind, "detail": detail}))
+
+
+def _unreadable(name: str, e: OSError) -> str:
+    return f"{name} is missing" if isinstance(e, FileNotFoundError) else f"{name} cannot be read: {e.strerror or e}"
 
 
 def _failed(

@@ -1,4 +1,4 @@
-"""What a list of runs shows: read from genesis, anchor and summary, without opening journals."""
+"""What a list of runs shows: genesis, anchor, summary, and whether the journal still ends where its anchor says."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.adapters.anchor import ANCHOR_NAME, read_anchor
+from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.errors import BallastError
 from runtime.genesis import Genesis
-from runtime.home import RUN_MARK, list_runs
-
-SUMMARY_NAME = "run.json"
+from runtime.home import RUN_MARK, RUN_SUMMARY, list_runs
 
 
 class RunRow(BaseModel):
-    """One run; `problem` says what could not be read, and the other fields are then empty."""
+    """One run; a damaged one says in `problem` what is wrong, and what could not be read is empty.
+
+    Not damaged means: its files are there and fit at their ends. Only a replay looks at every block.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +32,7 @@ class RunRow(BaseModel):
     journal_head: str = ""
     fills: int | None = None
     net_return_ppm: int | None = None
+    damaged: bool = False
     problem: str = ""
 
 
@@ -43,31 +46,70 @@ class _Summary(BaseModel):
 
 
 def describe_runs(home: Path) -> list[RunRow]:
-    """Return the runs of a home folder, newest first; a run that cannot be read is listed with its problem."""
+    """Return the runs of a home folder, newest first; a damaged run is listed with its first problem."""
     return [_describe(run_dir) for run_dir in list_runs(home)]
 
 
 def _describe(run_dir: Path) -> RunRow:
+    row = RunRow(run_id=run_dir.name)
+    problems: list[str] = []
+    for read in (_genesis, _anchor, _summary, _journal):
+        try:
+            row = row.model_copy(update=read(run_dir))
+        except _Damaged as e:
+            problems.append(str(e))
+        except BallastError as e:
+            problems.append(e.got)
+    return row.model_copy(update={"damaged": bool(problems), "problem": problems[0] if problems else ""})
+
+
+class _Damaged(Exception):
+    """A file of the run is not there, or is not what its name says."""
+
+
+def _content(path: Path) -> bytes:
     try:
-        genesis = Genesis.model_validate_json((run_dir / RUN_MARK).read_bytes())
-        anchor = read_anchor(run_dir / ANCHOR_NAME)
-        summary_path = run_dir / SUMMARY_NAME
-        summary = _Summary.model_validate_json(summary_path.read_bytes()) if summary_path.is_file() else _Summary()
-    except (OSError, ValidationError) as e:
-        return RunRow(run_id=run_dir.name, problem=f"{type(e).__name__}: {str(e).splitlines()[0]}")
-    except BallastError as e:
-        return RunRow(run_id=run_dir.name, problem=e.got)
-    return RunRow(
-        run_id=run_dir.name,
-        source=genesis.source,
-        simulated=genesis.simulated,
-        mode_id=genesis.mode_id,
-        symbols=genesis.symbols,
-        first_t=genesis.first_t,
-        last_t=genesis.last_t,
-        blocks=anchor.head.seq_n if anchor else 0,
-        journal_head=anchor.head.block_hash.hex() if anchor else "",
-        fills=summary.fills,
-        net_return_ppm=summary.net_return_ppm,
-        problem="" if anchor else "no anchor: the journal was never sealed",
-    )
+        return path.read_bytes()
+    except FileNotFoundError as e:
+        raise _Damaged(f"{path.name} is missing") from e
+    except OSError as e:
+        raise _Damaged(f"{path.name} cannot be read: {e.strerror or e}") from e
+
+
+def _genesis(run_dir: Path) -> dict[str, object]:
+    try:
+        genesis = Genesis.model_validate_json(_content(run_dir / RUN_MARK))
+    except ValidationError as e:
+        raise _Damaged(f"{RUN_MARK} is not a genesis that this version reads") from e
+    names = ("source", "simulated", "mode_id", "symbols", "first_t", "last_t")
+    return {name: getattr(genesis, name) for name in names}
+
+
+def _anchor(run_dir: Path) -> dict[str, object]:
+    anchor = read_anchor(run_dir / ANCHOR_NAME)
+    if anchor is None:
+        raise _Damaged("no anchor: the journal was never sealed")
+    return {"blocks": anchor.head.seq_n, "journal_head": anchor.head.block_hash.hex()}
+
+
+def _summary(run_dir: Path) -> dict[str, object]:
+    try:
+        return _Summary.model_validate_json(_content(run_dir / RUN_SUMMARY)).model_dump()
+    except ValidationError as e:
+        raise _Damaged(f"{RUN_SUMMARY} is damaged: it is not the summary of a run") from e
+
+
+def _journal(run_dir: Path) -> dict[str, object]:
+    """Open the journal, which compares its end with the anchor, and its genesis with the copy beside it."""
+    path = run_dir / JOURNAL_NAME
+    if not path.is_file():
+        raise _Damaged(f"{JOURNAL_NAME} is missing")
+    if path.stat().st_size == 0:
+        raise _Damaged(f"{JOURNAL_NAME} is empty")
+    journal = SqliteJournal.open(path)
+    try:
+        if journal.genesis() != _content(run_dir / RUN_MARK):
+            raise _Damaged(f"{RUN_MARK} is not the genesis of the journal")
+    finally:
+        journal.close()
+    return {}

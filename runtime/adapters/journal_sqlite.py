@@ -23,9 +23,10 @@ from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, write_anch
 from runtime.chain import check_links
 from runtime.core.digest import Block, genesis_hash
 from runtime.errors import BallastError, DataError, EnvironmentFailure, InvariantError, VerificationError
+from runtime.home import RUN_JOURNAL
 from runtime.ports import Head
 
-JOURNAL_NAME: Final = "journal.sqlite"
+JOURNAL_NAME: Final = RUN_JOURNAL
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x424C5354
 """`BLST` in the file header, so that another program's database is told apart."""

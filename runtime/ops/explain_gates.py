@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,14 @@ from runtime.core.fixed import mul_floor
 from runtime.core.ledger import to_base
 from runtime.core.records import PPM
 from runtime.errors import InvariantError
+
+_DIGITS: Final = {"e8": 8, "e4": 4, "ppm": 6, "ppb": 9}
+
+
+def decimal_text(scale: str, value: int) -> str:
+    """Return a scaled integer as a person reads it; a scale without decimals (t, n, ms) leaves it as it is."""
+    digits = _DIGITS.get(scale, 0)
+    return f"{Decimal(value).scaleb(-digits):f}" if digits else str(value)
 
 
 class GateLine(BaseModel):
@@ -57,7 +66,7 @@ def gate_lines(policy: Any, state: Any, s: int, action: int) -> tuple[list[GateL
     after, late = _after_size(policy, state, s, size)
     lines += after
     qty, price, cash_gate, scale, limit, value = risk.affordable(policy, state, s, size)
-    verdict = f"pass: {int(qty)} e8 at {int(price)} e8" if qty else "REFUSE"
+    verdict = f"pass: {decimal_text('e8', int(qty))} at {decimal_text('e8', int(price))}" if qty else "REFUSE"
     shown = cash_gate if cash_gate != c.G_PASS else c.G_CASH
     lines.append(_line(shown, scale, limit, value, verdict + (": cut by free cash" if qty and cash_gate == c.G_CASH else "")))
     if permitted != c.G_PASS:
@@ -110,7 +119,7 @@ def _caps(policy: Any, state: Any, s: int, wanted: int) -> tuple[list[GateLine],
         room = max(cap - value, 0)
         verdict = "pass"
         if room < size:
-            verdict = f"cuts {size} to {room}"
+            verdict = f"cuts {decimal_text('e8', size)} to {decimal_text('e8', room)}"
             size, cut = room, gate
         lines.append(_line(gate, c.SCALE_E8, cap, value, verdict))
     allowed, last, _, _ = risk.within_caps(policy, state, s, wanted)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Final
 
 from runtime.ops.explain import Decision, Explanation
-
-_DIGITS: Final = {"e8": 8, "e4": 4, "ppm": 6, "ppb": 9}
+from runtime.ops.explain_gates import decimal_text
 
 
 def explanation_lines(found: Explanation) -> Iterator[str]:
@@ -41,19 +38,15 @@ def _decision_lines(decision: Decision) -> Iterator[str]:
     pending = f", {decision.persist_n} forecasts in a row for a change" if decision.persist_n else ""
     yield f"  outlook        {decision.outlook_before} -> {decision.outlook}; this forecast alone: {decision.raw_outlook}{pending}"
     yield f"  position       {_numbers(decision.position)}"
-    yield f"  size           wanted {_number('e8', decision.wanted_e8)}, allowed {_number('e8', decision.sized_e8)}"
+    yield f"  size           wanted {decimal_text('e8', decision.wanted_e8)}, allowed {decimal_text('e8', decision.sized_e8)}"
+    width = max((len(line.verdict) for line in decision.gates), default=0) + 2
     for line in decision.gates:
-        compared = f"limit {_number(line.scale, line.limit)}, value {_number(line.scale, line.value)}"
-        yield f"  {line.gate:<17}{line.verdict:<24}{compared} ({line.scale})"
+        compared = f"limit {decimal_text(line.scale, line.limit)}, value {decimal_text(line.scale, line.value)}"
+        yield f"  {line.gate:<17}{line.verdict:<{width}}{compared} ({line.scale})"
 
 
 def _numbers(values: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {_number(name.rpartition('_')[2], value)}" for name, value in values.items())
-
-
-def _number(scale: str, value: int) -> str:
-    digits = _DIGITS.get(scale, 0)
-    return f"{Decimal(value).scaleb(-digits):f}" if digits else str(value)
+    return ", ".join(f"{name} {decimal_text(name.rpartition('_')[2], value)}" for name, value in values.items())
 
 
 def _time(at_t: int) -> str:

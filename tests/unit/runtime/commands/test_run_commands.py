@@ -56,9 +56,65 @@ def test_replay_of_what_is_no_run(own_home: Path, own_run: Path, capsys: Out) ->
     shown = capsys.readouterr()
     assert "no run is named 'nothing'" in shown.err
     assert json.loads(shown.out)["error"]["kind"] == "usage"
+
+
+@pytest.mark.parametrize(("emptied", "what"), [(True, "is empty"), (False, "is missing")])
+def test_a_journal_that_is_gone_is_no_parity_and_a_damaged_run(
+    own_home: Path, own_run: Path, capsys: Out, emptied: bool, what: str
+) -> None:
     (own_run / "journal.sqlite").unlink()
-    assert main(["replay", "ml"]) == 3
-    assert "no journal at" in capsys.readouterr().err
+    if emptied:
+        (own_run / "journal.sqlite").touch()
+    assert main(["replay", "ml"]) == 5
+    shown = capsys.readouterr().out
+    assert shown.startswith("REPLAY PARITY: FALSE\n")
+    assert "failure         truncated journal" in shown
+    assert f"journal.sqlite {what}" in shown
+    assert main(["runs", "--json"]) == 5
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (row["damaged"], row["problem"]) == (True, f"journal.sqlite {what}")
+    assert main(["runs"]) == 5
+    assert "DAMAGED" in capsys.readouterr().out
+
+
+def test_a_run_without_its_genesis_file_is_found_and_has_no_parity(own_home: Path, own_run: Path, capsys: Out) -> None:
+    (own_run / "genesis.json").unlink()
+    for name in ("ml", "latest", own_run.name, str(own_run)):
+        assert main(["replay", name, "--json"]) == 5
+        failure = json.loads(capsys.readouterr().out)["failure"]
+        assert (failure["kind"], failure["detail"]) == ("chain break", "genesis.json is missing")
+    assert main(["runs", "--json"]) == 5
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (row["problem"], row["blocks"]) == ("genesis.json is missing", 600)
+
+
+@pytest.mark.parametrize("level", ["chain", "decisions"])
+@pytest.mark.parametrize("field", ["run_root", "journal_head", "blocks", "final_pv_e8"])
+def test_a_summary_that_says_something_else_is_no_parity(
+    own_home: Path, own_run: Path, capsys: Out, field: str, level: str
+) -> None:
+    summary = json.loads((own_run / "run.json").read_text())
+    true = summary[field]
+    summary[field] = str(int(true) + 1) if field.endswith("_e8") else true + 1 if field == "blocks" else "0" * 64
+    (own_run / "run.json").write_text(json.dumps(summary))
+    assert main(["replay", "ml", "--json", "--level", level]) == 5
+    failure = json.loads(capsys.readouterr().out)["failure"]
+    assert (failure["kind"], failure["record"], failure["field"]) == ("summary changed", "run.json", field)
+    assert (failure["stored"], failure["recomputed"]) == (str(summary[field]), str(true))
+
+
+def test_a_damaged_or_missing_summary_is_one_clear_sentence(own_home: Path, own_run: Path, capsys: Out) -> None:
+    (own_run / "run.json").write_text("{ not json")
+    sentence = "run.json is damaged: it is not the summary of a run"
+    assert main(["runs", "--json"]) == 5
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (row["damaged"], row["problem"], row["blocks"], row["fills"]) == (True, sentence, 600, None)
+    assert main(["replay", "ml", "--json"]) == 5
+    failure = json.loads(capsys.readouterr().out)["failure"]
+    assert (failure["kind"], failure["detail"]) == ("summary changed", sentence)
+    (own_run / "run.json").unlink()
+    assert main(["replay", "ml", "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["failure"]["detail"] == "run.json is missing"
 
 
 # ---- sql ----------------------------------------------------------------------------------------------------------
@@ -172,8 +228,6 @@ def test_runs_lists_what_is_there(own_home: Path, own_run: Path, capsys: Out) ->
 
 
 def test_a_run_that_cannot_be_read_is_listed_with_its_problem(own_home: Path, own_run: Path, capsys: Out) -> None:
-    (own_run / "run.json").unlink()
-    assert describe_runs(own_home)[0].fills is None
     anchor = (own_run / ANCHOR_NAME).read_bytes()
     (own_run / ANCHOR_NAME).unlink()
     assert "no anchor" in describe_runs(own_home)[0].problem
@@ -181,8 +235,8 @@ def test_a_run_that_cannot_be_read_is_listed_with_its_problem(own_home: Path, ow
     assert "not a head anchor" in describe_runs(own_home)[0].problem
     (own_run / ANCHOR_NAME).write_bytes(anchor)
     (own_run / "genesis.json").write_text("{}")
-    assert "ValidationError" in describe_runs(own_home)[0].problem
-    assert main(["runs"]) == 0
+    assert "not a genesis that this version reads" in describe_runs(own_home)[0].problem
+    assert main(["runs"]) == 5
     assert own_run.name in capsys.readouterr().out
 
 
@@ -191,3 +245,24 @@ def test_no_runs(home: Path, capsys: Out) -> None:
     assert "no runs in" in capsys.readouterr().err
     assert main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == []
+
+
+def test_a_journal_that_does_not_end_at_its_anchor_is_marked(own_home: Path, own_run: Path, capsys: Out) -> None:
+    forge(own_run / "journal.sqlite", "DELETE FROM block WHERE seq_n > 400")
+    assert main(["runs", "--json"]) == 5
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert row["damaged"]
+    assert "ends at block 400, its anchor at block 600" in row["problem"]
+    genesis = json.loads((own_run / "genesis.json").read_text())
+    (own_run / "genesis.json").write_text(json.dumps(genesis))
+    forge(own_run / "journal.sqlite")
+    assert describe_runs(own_home)[0].damaged
+
+
+@pytest.mark.parametrize("command", [["runs"], ["replay", "latest"], ["sql", "latest"]])
+def test_a_mistyped_home_is_told(tmp_path: Path, capsys: Out, command: list[str]) -> None:
+    assert main([*command, "--home", str(tmp_path / "nope"), "--json"]) == 2
+    shown = capsys.readouterr()
+    assert "nope does not exist" in shown.err
+    error = json.loads(shown.out)["error"]
+    assert (error["kind"], bool(error["expected"]), bool(error["action"])) == ("usage", True, True)

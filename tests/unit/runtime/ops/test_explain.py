@@ -14,6 +14,7 @@ from runtime.core import codes as c
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.ops import explain, explain_gates
 from runtime.ops.explain import REASONS, explain_block
+from runtime.ops.explain_text import explanation_lines
 from tests.support.checks import busy_run
 from tests.support.forge import forge
 
@@ -99,6 +100,23 @@ def test_an_explanation_that_is_not_the_core_s_is_refused(busy: tuple[Path, Path
         patch.setattr(explain, "gate_lines", lambda *_: ([explain_gates._line(1, 0, 0, 0, "pass")], 0, 0, c.G_KILL))
         with pytest.raises(InvariantError, match="the journal says"):
             explain_block(run_dir, home, bars)
+
+
+def test_gate_lines_are_columns_of_decimals(busy: tuple[Path, Path]) -> None:
+    home, run_dir = busy
+    cuts = 0
+    for block in sorted({e["block_seq_n"] for e in rows(run_dir, "risk_event") if e["kind_id"] == c.RISK_CUT})[:3]:
+        found = explain_block(run_dir, home, block)
+        lines = [line for line in explanation_lines(found) if ", value " in line and "limit " in line]
+        assert len(lines) == sum(len(decision.gates) for decision in found.decisions)
+        assert all("  limit " in line for line in lines), "the verdict is kept apart from the numbers"
+        for verdict in (gate.verdict for decision in found.decisions for gate in decision.gates):
+            if verdict.startswith(("cuts", "pass: ")):
+                cuts += verdict.startswith("cuts")
+                numbers = [word.rstrip(":") for word in verdict.split() if word[0].isdigit()]
+                assert len(numbers) == (0 if "smallest entry" in verdict else 2), verdict
+                assert all(len(number.partition(".")[2]) == 8 for number in numbers), verdict
+    assert cuts > 0
 
 
 def test_what_cannot_be_explained(own_home: Path, own_run: Path) -> None:
