@@ -117,6 +117,7 @@ class _Client(PapermillNotebookClient):
             super().papermill_execute_cells()
         except KeyboardInterrupt:
             self.shutdown_kernel = "graceful"
+            self.on_cell_start = self.on_cell_executed = None  # the cell that ends now is nobody's progress
             raise
 
 
