@@ -25,9 +25,9 @@ def report(
 ) -> None:
     """Write the self-contained HTML report of a study.
 
-    Exit code 5 when a replay differs: the report is written all the same, and says so.
+    Exit code 5 when the study does not verify or a replay differs: the report is written all the same, and says so.
     """
-    from reports.static.study_report import find_study, replay_runs, write_report
+    from reports.static.study_report import find_study, is_sealed, replay_runs, write_report
     from runtime.home import home_path
 
     folder = home_path(home)
@@ -37,6 +37,8 @@ def report(
         told("report", 0, 1)
         path = write_report(folder, study_dir, outcomes, file)
         told("report", 1, 1)
+    if not is_sealed(study_dir):
+        typer.echo(f"{study_dir.name} is not sealed: no notebook receipt vouches for its figures", err=True)
     parity = all(outcome["parity"] for outcome in outcomes.values()) if outcomes else None
     if json:
         print_json({"study": study_dir.name, "report": str(path), "bytes": path.stat().st_size, "replay_parity": parity})

@@ -110,7 +110,9 @@ def outcomes(inputs: Inputs, series: Series) -> list[Outcome]:
                                  s.turnover_e8, s.fills, s.trades, invested_ppm(run), beta(series, name)))  # fmt: skip
         elif name in inputs.study.baselines:
             b = inputs.study.baselines[name]
-            found.append(Outcome(name, label, b.final_pv_e8, b.net_return_ppm, b.max_drawdown_ppm, beta=beta(series, name)))
+            found.append(
+                Outcome(name, label, b.final_pv_e8, b.net_return_ppm, b.max_drawdown_ppm, b.fees_e8, beta=beta(series, name))
+            )
     return found
 
 

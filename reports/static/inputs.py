@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from reports.static.integrity import Difference
 from runtime.canonical import sha256_file
 from runtime.core.records import RECORD_TYPES
 from runtime.errors import DataError
@@ -42,6 +43,7 @@ class Baseline(View):
     final_pv_e8: int
     net_return_ppm: int
     max_drawdown_ppm: int
+    fees_e8: int | None = None
 
 
 class Summary(Baseline):
@@ -167,6 +169,7 @@ class Inputs:
     runs: Mapping[str, Run]
     replay: Mapping[str, Replay]
     receipt: Mapping[str, JsonValue]
+    differences: tuple[Difference, ...] = ()
 
 
 V = TypeVar("V", bound=View)
@@ -226,13 +229,19 @@ def read_run(home: Path, name: str, summary: Summary) -> Run:
     return Run(name, summary, genesis, sha256_file(folder / "genesis.json"), tuple(str(s) for s in symbols), tables)
 
 
-def read_inputs(home: Path, study_dir: Path, replay: Mapping[str, Mapping[str, JsonValue]]) -> Inputs:
+def read_inputs(
+    home: Path,
+    study_dir: Path,
+    replay: Mapping[str, Mapping[str, JsonValue]],
+    differences: tuple[Difference, ...] = (),
+) -> Inputs:
     """Return everything a report of the study needs.
 
     Args:
         home: the folder that holds datasets and runs.
         study_dir: the study's own folder.
         replay: result per run name (`ml`, `trend`); a run that is not in it counts as not replayed.
+        differences: what was found not to verify; the report shows it at the top.
     """
     study = read_view(study_dir / "study.json", Study)
     manifest = load_manifest(home, study.dataset_hash)
@@ -246,4 +255,5 @@ def read_inputs(home: Path, study_dir: Path, replay: Mapping[str, Mapping[str, J
         runs={name: read_run(home, name, study.runs[name]) for name in RUNS if name in study.runs},
         replay={name: Replay.model_validate(value) for name, value in sorted(replay.items())},
         receipt=read_json(receipt) if receipt.is_file() else {},
+        differences=differences,
     )

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from reports.static import charts_market, charts_models, charts_portfolio, facts, lineage, market, words
 from reports.static.charts import Chart
 from reports.static.inputs import RUNS, Finding, Gap, Inputs, Replay
+from reports.static.integrity import Difference
 from reports.static.numbers import count, day, measure, money_text, percent_text, plural, utc
 from runtime.inference.panel import Ints
 from workbench.data.findings import GATES
@@ -79,6 +80,8 @@ class Page:
 
     study_id: str
     simulated: bool
+    sealed: bool
+    differences: tuple[Difference, ...]
     about: str
     verdict: words.Verdict
     parity: tuple[Parity, ...]
@@ -134,6 +137,8 @@ def build(inputs: Inputs) -> Page:
     return Page(
         study_id=inputs.study_id,
         simulated=inputs.study.simulated,
+        sealed=bool(inputs.receipt),
+        differences=inputs.differences,
         about=_about(inputs),
         verdict=words.verdict(inputs, results),
         parity=tuple(_parity(inputs, name) for name in RUNS if name in inputs.runs),

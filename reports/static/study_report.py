@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from pydantic import JsonValue
 
 from reports.static import charts_market, charts_portfolio, numbers
 from reports.static.inputs import Inputs, Study, read_inputs, read_view
+from reports.static.integrity import Difference, check_study
 from reports.static.numbers import Figure
 from reports.static.page import build
-from runtime.errors import UsageError
+from runtime.errors import BallastError, UsageError
 from runtime.files import write_bytes
 from runtime.progress import Report, silent
+from workbench.notebook.receipt import RECEIPT_NAME
 
 FOLDER: Final = Path(__file__).parent
 NAME: Final = "report.html"
@@ -36,9 +39,20 @@ def write_report(home: Path, study_dir: Path, replay: Mapping[str, Mapping[str, 
     Raises:
         DataError: a file of the study is missing or does not have the promised form.
         EnvironmentFailure: the report cannot be written.
+        VerificationError: the study is not what is on record; the report is written all the same, and says so at its top.
     """
     target = out or study_dir / NAME
-    write_bytes(target, render(read_inputs(home, study_dir, replay)).encode())
+    found = check_study(home, study_dir)
+    try:
+        page = render(read_inputs(home, study_dir, replay, found.differences))
+    except (BallastError, pl.exceptions.PolarsError, ArithmeticError, LookupError, ValueError) as e:
+        # Damaged files may hold anything; what is intact and cannot be shown is another failure, and told as that.
+        if not found.differences:
+            raise
+        page = render_broken(study_dir.name, found.differences, str(e))
+    write_bytes(target, page.encode())
+    if found.differences:
+        raise found.error(target)
     return target
 
 
@@ -69,11 +83,26 @@ def replay_runs(home: Path, study_dir: Path, report: Report = silent) -> dict[st
     return {name: replay(home / "runs" / run.run_id, home, report).model_dump(mode="json") for name, run in study.runs.items()}
 
 
-def render(inputs: Inputs) -> str:
-    """Return the report as one HTML document."""
-    environment = Environment(
+def is_sealed(study_dir: Path) -> bool:
+    """Return whether a notebook's receipt is beside the study."""
+    return (study_dir / RECEIPT_NAME).is_file()
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("reports.static"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+
+
+def render_broken(study_id: str, differences: tuple[Difference, ...], why: str) -> str:
+    """Return the page of a study that is too damaged to report on: what does not verify, and nothing else."""
+    css = Markup((FOLDER / "report.css").read_text(encoding="utf-8"))  # noqa: S704  our own file
+    return _environment().get_template("broken.html.j2").render(study_id=study_id, differences=differences, why=why, css=css)
+
+
+def render(inputs: Inputs) -> str:
+    """Return the report as one HTML document."""
+    environment = _environment()
     environment.filters |= {
         "money": lambda value, sign=False: figure(numbers.money(value, sign=sign)),
         "percent": lambda value, sign=False: figure(numbers.percent(value, sign=sign)),
