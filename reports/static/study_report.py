@@ -45,7 +45,7 @@ def write_report(home: Path, study_dir: Path, replay: Mapping[str, Mapping[str, 
     found = check_study(home, study_dir)
     try:
         page = render(read_inputs(home, study_dir, replay, found.differences))
-    except (BallastError, pl.exceptions.PolarsError, ArithmeticError, LookupError, ValueError) as e:
+    except (BallastError, pl.exceptions.PolarsError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
         # Damaged files may hold anything; what is intact and cannot be shown is another failure, and told as that.
         if not found.differences:
             raise
