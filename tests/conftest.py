@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,12 @@ def real_data_folder() -> Path | None:
     """Return the folder of real market data, or None where this machine has none."""
     folder = Path(os.environ.get(REAL_DATA_VARIABLE) or REPOSITORY.parent / "shared" / "data")
     return folder if folder.is_dir() else None
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as a terminal would: a suite started in the background inherits an ignored SIGINT, and so would its commands."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
