@@ -16,8 +16,6 @@ from runtime.jit import core, replaced_when_compiled
 
 FLOOR: Final = 0
 CEIL: Final = 1
-TRUNC: Final = 2
-HALF_EVEN: Final = 3
 I64_MAX: Final = 9_223_372_036_854_775_807
 I64_MIN: Final = -9_223_372_036_854_775_808
 
@@ -31,12 +29,8 @@ def _mul_div(a: int, b: int, c: int, rounding: int) -> int:
     if c <= 0:
         raise ZeroDivisionError(_BAD_DIVISOR)
     quotient, rest = divmod(a * b, c)
-    if rest != 0:
-        up = rounding == CEIL or (rounding == TRUNC and quotient < 0)
-        if rounding == HALF_EVEN:
-            up = 2 * rest > c or (2 * rest == c and quotient % 2 == 1)
-        if up:
-            quotient += 1
+    if rounding == CEIL and rest != 0:
+        quotient += 1
     if quotient > I64_MAX or quotient < I64_MIN:
         raise OverflowError(_BAD_QUOTIENT)
     return np.int64(quotient)  # type: ignore[return-value]  # callers see one integer type in both modes
@@ -113,13 +107,7 @@ def _mul_div_words(a: Any, b: Any, c: Any, rounding: Any) -> Any:
         q, rest = _divide_128(high, low, divisor)
     up = False  # whether the magnitude grows by one
     if rest != u64(0):
-        if rounding == FLOOR:
-            up = negative
-        elif rounding == CEIL:
-            up = not negative
-        elif rounding == HALF_EVEN:
-            other = divisor - rest
-            up = rest > other or (rest == other and (q & u64(1)) == u64(1))
+        up = negative if rounding == FLOOR else not negative
     limit = u64(0x8000000000000000) if negative else u64(0x7FFFFFFFFFFFFFFF)
     if q > limit or (up and q == limit):
         raise OverflowError("mul_div: the quotient exceeds int64")
@@ -157,25 +145,13 @@ def add(a: int, b: int) -> int:
 @core
 def mul_floor(a: int, b: int, c: int) -> int:
     """Return a * b / c rounded towards minus infinity; c > 0."""
-    return _mul_div(a, b, c, 0)
+    return _mul_div(a, b, c, FLOOR)
 
 
 @core
 def mul_ceil(a: int, b: int, c: int) -> int:
     """Return a * b / c rounded towards plus infinity; c > 0."""
-    return _mul_div(a, b, c, 1)
-
-
-@core
-def mul_trunc(a: int, b: int, c: int) -> int:
-    """Return a * b / c rounded towards zero; c > 0."""
-    return _mul_div(a, b, c, 2)
-
-
-@core
-def mul_even(a: int, b: int, c: int) -> int:
-    """Return a * b / c rounded to the nearest, ties to even; c > 0."""
-    return _mul_div(a, b, c, 3)
+    return _mul_div(a, b, c, CEIL)
 
 
 @core

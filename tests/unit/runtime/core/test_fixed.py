@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 from fractions import Fraction
-from math import ceil, floor, trunc
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from runtime.core import fixed
 
 HIGH, LOW = 2**63 - 1, -(2**63)
-FUNCTIONS = {fixed.mul_floor: floor, fixed.mul_ceil: ceil, fixed.mul_trunc: trunc, fixed.mul_even: round}
+FUNCTIONS = {fixed.mul_floor: floor, fixed.mul_ceil: ceil}
 EDGES = st.sampled_from(
     [0, 1, -1, 2, -2, HIGH, LOW, HIGH - 1, LOW + 1, 2**62, -(2**62), 2**32, 2**32 - 1, -(2**32), 10**8, 10**6]
 )
@@ -52,7 +52,7 @@ def test_sum_is_exact_or_refused(a: int, b: int) -> None:
 
 
 def boundary_cases(seed: int, count: int) -> None:
-    """Check quotients that straddle the ends of int64, and exact halves."""
+    """Check quotients that straddle the ends of int64, and exact halves: neither is rounded to the nearest."""
     rng = random.Random(seed)
     for _ in range(count):
         c = rng.randint(1, HIGH)
@@ -74,7 +74,7 @@ def test_boundaries_and_halves() -> None:
 
 @pytest.mark.slow
 def test_a_million_boundary_weighted_cases() -> None:
-    boundary_cases(2, 200_000)
+    boundary_cases(2, 350_000)
 
 
 @pytest.mark.parametrize(("value", "unit", "expected"), [(0, 7, 0), (6, 7, 0), (7, 7, 7), (20, 7, 14)])
