@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime.core import emit
 from runtime.core.codes import TIER_HALT20
-from runtime.core.fixed import add, mul_floor
+from runtime.core.fixed import add, mul_floor, mul_floor_saturating
 from runtime.core.records import E8, INSTRUMENTS, PPM, QUOTES
 from runtime.jit import core
 
@@ -54,6 +54,31 @@ def revalue(policy: Any, state: Any, s: int) -> None:
 
 
 @core
+def portfolio_value(state: Any) -> int:
+    """Return cash of every currency plus marked positions, in the base currency."""
+    total = state["desk"]["gross_e8"]
+    for quote in range(QUOTES):
+        total = add(total, to_base(state, quote, state["cash"][quote]["cash_e8"]))
+    return total
+
+
+@core
+def move_peak(state: Any, before_e8: int, after_e8: int) -> None:
+    """Scale the peak with a deposit or withdrawal, so that the drawdown stays the share that trading lost.
+
+    A shifted peak would let a deposit shrink a drawdown, and a withdrawal deepen it. An account without value begins anew.
+
+    Args:
+        before_e8, after_e8: portfolio value around the cash movement; `before_e8` is marked, so the peak is not below it.
+    """
+    desk = state["desk"]
+    if before_e8 > 0:
+        desk["peak_e8"] = mul_floor_saturating(desk["peak_e8"], after_e8, before_e8)
+    else:
+        desk["peak_e8"] = after_e8
+
+
+@core
 def mark(policy: Any, state: Any) -> int:
     """Recompute portfolio value, peak, drawdown and tier; return the previous tier.
 
@@ -61,9 +86,7 @@ def mark(policy: Any, state: Any) -> int:
     releases it.
     """
     desk = state["desk"]
-    total = desk["gross_e8"]
-    for quote in range(QUOTES):
-        total = add(total, to_base(state, quote, state["cash"][quote]["cash_e8"]))
+    total = portfolio_value(state)
     desk["pv_e8"] = total
     desk["peak_e8"] = max(desk["peak_e8"], total)
     drawdown = 0

@@ -118,6 +118,13 @@ def cancel_entries(policy: Any, state: Any, out: Any) -> None:
 
 
 @core
+def _obey_kill(policy: Any, state: Any, out: Any, s: int) -> None:
+    """Cancel a buy whose unknown outcome turned out to be resting while the kill switch is on."""
+    if state["desk"]["kill_n"] != 0 and state["orders"][s]["side_id"] == BUY:
+        finish(policy, state, out, s, O_CANCELLED)
+
+
+@core
 def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
     """Apply what the venue said about an order.
 
@@ -134,6 +141,8 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
         if o["status_id"] == O_PARTIAL or o["status_id"] == O_RETRYING:
             raise ValueError("an answer that does not follow from the order's state")
         o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
+        if status == O_OPEN:
+            _obey_kill(policy, state, out, s)
     elif status == O_REJECTED:
         o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
         if event["value_n"] != 0 and o["attempt_n"] <= policy["rules"]["retries_max_n"]:
@@ -256,3 +265,4 @@ def _after_fill(policy: Any, state: Any, out: Any, s: int, qty: int) -> None:
     if o["side_id"] == BUY:
         o["reserve_e8"] = imin(worst_cost(policy, o["left_e8"], o["limit_price_e8"]), o["reserve_e8"])
     o["order_row_id"] = emit.order(out, state["desk"], o, s, instrument["quote_id"], O_PARTIAL)
+    _obey_kill(policy, state, out, s)

@@ -286,6 +286,8 @@ def readmit(policy: Any, state: Any, s: int, edge_ppm: int) -> Any:
     if gate == G_PASS:
         gate, scale, limit, value = pays_for_itself(policy, state, edge_ppm)
     if gate == G_PASS:
+        gate, scale, limit, value = liquid(policy, state, s, to_base(state, quote, reserve))
+    if gate == G_PASS:
         gate, scale, limit, value = fresh(policy, state, s)
     if gate == G_PASS or gate == G_BUSY:  # the order in flight is this one
         free = state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote) - CASH_MARGIN_E8

@@ -145,7 +145,7 @@ def on_control(policy: Any, state: Any, out: Any, event: Any) -> None:
 
 @core
 def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
-    """Cash that moves without a fill: one ledger entry; the peak moves with it, since it is neither profit nor loss.
+    """Cash that moves without a fill: one ledger entry; the peak scales with it, since it is neither profit nor loss.
 
     A correction or reconciliation is a gain or loss of the account, so it leaves the peak where it was.
 
@@ -165,11 +165,14 @@ def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
         delta = amount if kind == EV_DEPOSIT else -amount
         if delta < 0 and amount > state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote):
             raise ValueError("withdrawal exceeds the free cash")
-        desk["peak_e8"] = imax(desk["peak_e8"] + ledger.to_base(state, quote, delta), 0)
+        _remark(policy, state, out)
     else:
         entry_kind = L_CORRECTION if kind == EV_CORRECTION else L_RECONCILIATION
         delta = amount
+    before = desk["pv_e8"]
     ledger.post(state, out, (quote, entry_kind, 0, -1, emit.hour_of(desk["now_t"])), (delta, 0, 0, 0))
+    if kind == EV_DEPOSIT or kind == EV_WITHDRAWAL:
+        ledger.move_peak(state, before, ledger.portfolio_value(state))
     _remark(policy, state, out)
 
 

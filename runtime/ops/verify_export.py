@@ -37,7 +37,7 @@ HOUR_T, DAY_T, DAYS = 3_600, 86_400, 30
 LOTS_MAX: Final = 64
 CASH_MARGIN_E8: Final = 1_000
 VOLUME_MAX_E4: Final = 9 * 10**15
-TURNOVER_MAX: Final = (2**63 - 1) // 4
+SATURATED: Final = (2**63 - 1) // 4
 
 PREFIX: Final = "account_id mode_id origin_hour_t hour_t at_t"
 RECORDS: Final = {
@@ -413,8 +413,11 @@ class Books:
         self.exposure[quote] += value - x.value
         x.value = value
 
+    def _value(self) -> int:
+        return self.gross + sum(self.base(quote, self.cash[quote]) for quote in range(3))
+
     def _mark(self) -> None:
-        self.pv = self.gross + sum(self.base(quote, self.cash[quote]) for quote in range(3))
+        self.pv = self._value()
         self.peak = max(self.peak, self.pv)
         self.drawdown = (self.peak - self.pv) * PPM // self.peak if self.peak > 0 else 0
         before = self.tier
@@ -719,6 +722,9 @@ class Books:
         found = self.pays(x.edge() if x.outlook >= 1 else 0)
         if found[0] != G_PASS:
             return reserve, found
+        found = self.liquid(s, self.base(quote, reserve))
+        if found[0] != G_PASS:
+            return reserve, found
         found = self.fresh(s)
         if found[0] not in (G_PASS, G_BUSY):
             return reserve, found
@@ -745,6 +751,8 @@ class Books:
         o = self._open_order(ev)
         if status in (O_OPEN, O_UNKNOWN) and o.status not in (O_PARTIAL, O_RETRYING):
             self._order_row(s, o, status)
+            if status == O_OPEN:
+                self._obey_kill(s, o)
         elif status == O_REJECTED:
             self._order_row(s, o, status)
             if again:
@@ -855,6 +863,12 @@ class Books:
             if o.side == BUY:
                 o.reserve = min(self.p.worst_cost(o.left, o.limit), o.reserve)
             self._order_row(s, o, O_PARTIAL)
+            self._obey_kill(s, o)
+
+    def _obey_kill(self, s: int, o: Order) -> None:
+        """Cancel a buy whose unknown outcome turned out to be resting while the kill switch is on."""
+        if self.kill and o.side == BUY:
+            self._finish(s, O_CANCELLED)
 
     def _post(self, entry: Row, delta: int, money: tuple[int, int, int]) -> None:
         """Write a cash entry; `entry` is (quote, kind, fill, instrument, origin hour)."""
@@ -974,8 +988,17 @@ class Books:
             raise Defect("a withdrawal beyond the free cash", record="event", field="amount_e8", stored=amount,
                          recomputed=self.cash[quote] - self.reserved(quote))  # fmt: skip
         if moves:
-            self.peak = max(self.peak + self.base(quote, delta), 0)
+            self._mark()
+        before = self.pv
         self._post((quote, CASH_EVENTS[kind], 0, -1, self._hour()), delta, (0, 0, 0))
+        if moves:  # the drawdown stays the share that trading lost
+            after = self._value()
+            if before <= 0:
+                self.peak = after
+            elif after > 0 and self.peak // before >= SATURATED // after:
+                self.peak = SATURATED
+            else:
+                self.peak = self.peak * after // before
         self._mark()
 
     def _control(self, switch: int, value: int) -> None:
@@ -1007,7 +1030,7 @@ class Books:
                 low = low if low < mark else mark  # noqa: FURB136  see above
                 share = (high - low) * PPB // mark
                 x.vol = x.vol + (share - x.vol) * decay // PPM if x.vol else share
-            turnover = TURNOVER_MAX if volume > 0 and close // E4 >= TURNOVER_MAX // volume else close * volume // E4
+            turnover = SATURATED if volume > 0 and close // E4 >= SATURATED // volume else close * volume // E4
             x.turnover = x.turnover + (turnover - x.turnover) * decay // PPM if x.mark_t else turnover
             x.mark, x.mark_t = close, now_t
             if x.qty:

@@ -140,9 +140,11 @@ class Audit:
         assert entry["entry_n"] == self.entry_n[quote], "a sequence without holes"
         assert entry["previous_entry_id"] == self.last_entry[quote]
         self.last_entry[quote] = entry["entry_id"]
+        before = self.value()
         self.cash[quote] = entry["after_e8"]
-        if entry["kind_id"] == c.L_DEPOSIT:
-            self.peak += entry["delta_e8"]
+        if entry["kind_id"] in {c.L_DEPOSIT, c.L_WITHDRAWAL}:
+            # the drawdown is what trading lost: money that comes or goes leaves it as it was
+            self.peak = max(self.peak, before) * self.value() // before if before > 0 else self.value()
         elif entry["kind_id"] == c.L_BUY:
             assert entry["delta_e8"] == -entry["notional_e8"] - entry["fee_e8"]
         else:

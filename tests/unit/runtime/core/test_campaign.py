@@ -212,6 +212,31 @@ def test_an_unknown_outcome_is_neither_expired_nor_killed_nor_sent_again() -> No
     assert held(desk) > 0, "the query found it filled"
 
 
+@pytest.mark.parametrize("partly", [False, True])
+def test_an_entry_that_turns_out_to_rest_is_cancelled_while_the_kill_switch_is_on(partly: bool) -> None:
+    desk = resting()
+    answer(desk, c.O_UNKNOWN)
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=c.KILL_EXCHANGE)
+    if partly:
+        desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    else:
+        answer(desk, c.O_OPEN)
+    found = [o["status_id"] for o in desk.rows("order_request")][-2:]
+    assert found == [c.O_PARTIAL if partly else c.O_OPEN, c.O_CANCELLED]
+    assert int(desk.state["orders"][0]["reserve_e8"]) == 0
+
+
+def test_a_retry_passes_the_liquidity_gate_again() -> None:
+    desk = resting(vol_decay_ppm=1_000_000, order_ttl_t=86_400)
+    answer(desk, c.O_REJECTED, again=1)
+    bars = desk.bars()
+    bars["volume_e4"][0] = 10_000  # one unit traded in the hour
+    desk.now_t += 3_600
+    desk.event(c.EV_BARS, bars)
+    assert last_refusal(desk) == "LIQUIDITY"
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED
+
+
 def test_an_unknown_order_the_venue_never_had_may_be_retried() -> None:
     desk = resting()
     answer(desk, c.O_UNKNOWN)
@@ -303,6 +328,31 @@ def test_cash_events_are_entries() -> None:
     assert kinds == ["DEPOSIT", "WITHDRAWAL", "CORRECTION", "RECONCILIATION"]
     assert desk.rows("cash_ledger")[-1]["after_e8"] == 59_997 * E8
     assert int(desk.state["desk"]["peak_e8"]) == 60_000 * E8, "a withdrawal is no loss; a correction is"
+
+
+@pytest.mark.parametrize(("kind", "amount"), [(c.EV_WITHDRAWAL, 60_000), (c.EV_DEPOSIT, 900_000)])
+def test_money_that_comes_or_goes_neither_deepens_nor_hides_a_drawdown(kind: int, amount: int) -> None:
+    whole = {"base_ppm": 300_000, "total_cap_ppm": 1_000_000, "quote_caps": (QuoteCap(cap_ppm=1_000_000),) * 3}
+    desk = Desk(RiskProfile(**WIDE, **whole, size_high_ppm=1_000_000))
+    desk.enter()
+    desk.hour(price=60)
+    before = int(desk.state["desk"]["drawdown_ppm"])
+    assert 110_000 < before < 130_000
+    desk.event(kind, quote_id=c.USD, amount_e8=amount * E8)
+    assert int(desk.state["desk"]["drawdown_ppm"]) in {before - 1, before}
+    assert int(desk.state["desk"]["tier_id"]) == c.TIER_DD10
+    desk.hour(price=60)
+    assert int(desk.state["desk"]["drawdown_ppm"]) in {before - 1, before}
+
+
+def test_an_emptied_account_begins_anew() -> None:
+    desk = Desk()
+    desk.event(c.EV_CORRECTION, quote_id=c.USD, amount_e8=-10_000 * E8)
+    assert int(desk.state["desk"]["tier_id"]) == c.TIER_DD10
+    desk.event(c.EV_WITHDRAWAL, quote_id=c.USD, amount_e8=90_000 * E8)
+    assert int(desk.state["desk"]["peak_e8"]) == 0
+    desk.event(c.EV_DEPOSIT, quote_id=c.USD, amount_e8=7 * E8)
+    assert (int(desk.state["desk"]["peak_e8"]), int(desk.state["desk"]["drawdown_ppm"])) == (7 * E8, 0)
 
 
 def test_reserved_cash_cannot_be_withdrawn() -> None:
