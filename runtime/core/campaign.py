@@ -131,9 +131,11 @@ def try_sell(policy: Any, state: Any, out: Any, s: int, action: int, reason: int
         if qty == 0:
             return  # less than one lot: nothing to sell a share of
     sized = mul_floor(held, qty, position["qty_e8"])
+    order_row_id = state["orders"][s]["order_row_id"]
     qty = risk.sale_quantity(policy, state, out, s, qty)
     if qty == 0:
-        if position["action_id"] != action or position["gate_id"] != G_BUSY:
+        asked = state["orders"][s]["order_row_id"] != order_row_id  # the venue is asked to take a buy off: say why
+        if asked or position["action_id"] != action or position["gate_id"] != G_BUSY:
             busy = state["orders"][s]["order_id"]
             _refuse(state, out, s, wish, G_BUSY, (held, 0, 0), (SCALE_N, 0, busy))
         return

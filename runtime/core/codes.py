@@ -67,10 +67,10 @@ SCALE_N, SCALE_E8, SCALE_PPM, SCALE_T, SCALE_E4, SCALE_MS = 0, 1, 2, 3, 4, 5
 # ---- orders, fills, lots, ledger -------------------------------------------------------------------------------
 BUY, SELL = 1, -1
 O_NONE, O_NEW, O_PARTIAL, O_FILLED, O_CANCELLED, O_EXPIRED, O_DUST = 0, 1, 2, 3, 4, 5, 6
-O_OPEN, O_DENIED, O_REJECTED, O_UNKNOWN, O_RETRYING = 7, 8, 9, 10, 11
+O_OPEN, O_DENIED, O_REJECTED, O_UNKNOWN, O_RETRYING, O_CANCELLING = 7, 8, 9, 10, 11, 12
 """NEW: approved, to be sent. OPEN: the venue has it. DENIED: refused before it left us. REJECTED: the venue said no. UNKNOWN:
-sent, outcome not known; resolved by a query, never by sending again. RETRYING: waits for its next attempt. DUST: what was left
-was below the pair's minimum."""
+sent, outcome not known; resolved by a query, never by sending again. RETRYING: waits for its next attempt. CANCELLING: the venue
+is asked to end it and may still fill it. DUST: what was left was below the pair's minimum."""
 TAKER, MAKER = 1, 2
 LOT_OPEN, LOT_MERGE, LOT_REDUCE, LOT_CLOSE = 1, 2, 3, 4
 L_DEPOSIT, L_BUY, L_SELL, L_WITHDRAWAL, L_CORRECTION, L_RECONCILIATION = 1, 2, 3, 4, 5, 6
@@ -120,6 +120,7 @@ SIDE_NAMES: Final = {BUY: "BUY", SELL: "SELL"}
 ORDER_STATUS_NAMES: Final = {
     O_NEW: "NEW", O_PARTIAL: "PARTIAL", O_FILLED: "FILLED", O_CANCELLED: "CANCELLED", O_EXPIRED: "EXPIRED", O_DUST: "DUST",
     O_OPEN: "OPEN", O_DENIED: "DENIED", O_REJECTED: "REJECTED", O_UNKNOWN: "UNKNOWN", O_RETRYING: "RETRYING",
+    O_CANCELLING: "CANCELLING",
 }  # fmt: skip
 LIQUIDITY_NAMES: Final = {TAKER: "TAKER", MAKER: "MAKER"}
 LOT_EVENT_NAMES: Final = {LOT_OPEN: "OPEN", LOT_MERGE: "MERGE", LOT_REDUCE: "REDUCE", LOT_CLOSE: "CLOSE"}

@@ -1,11 +1,13 @@
 """Order lifecycle: at most one order per instrument, from approval through the venue's answers and fills to its end.
 
     NEW -> OPEN -> PARTIAL -> FILLED | CANCELLED | EXPIRED | DUST
+    OPEN | PARTIAL -> CANCELLING -> FILLED | CANCELLED | EXPIRED
+                                       the venue was asked to end it: it may still fill, so it keeps its reservation
     NEW -> DENIED                      refused before it left us: final
     NEW -> REJECTED -> RETRYING -> NEW a venue's no that may be tried again, after +1, +2, +4 minutes and a new approval
     NEW -> UNKNOWN -> (a query) -> OPEN | CANCELLED -> RETRYING ...   never sent again before the query
 
-A simulated venue fills a NEW order without an answer in between.
+The venue of a backtest fills a NEW order without an answer in between; what it never acknowledged it ends at once.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from runtime.core.codes import (
     L_BUY,
     L_SELL,
     O_CANCELLED,
+    O_CANCELLING,
     O_DENIED,
     O_DUST,
     O_EXPIRED,
@@ -63,6 +66,7 @@ def place(policy: Any, state: Any, out: Any, s: int, side: int, request: Any) ->
     o["order_id"] = desk["order_n"]
     o["side_id"] = side
     o["attempt_n"] = 1
+    o["acked_n"] = 0
     o["qty_e8"] = request[0]
     o["left_e8"] = request[0]
     o["limit_price_e8"] = request[1]
@@ -93,9 +97,22 @@ def finish(policy: Any, state: Any, out: Any, s: int, status: int) -> None:
 
 
 @core
+def end(policy: Any, state: Any, out: Any, s: int, status: int) -> None:
+    """End an open order: at once, or, where the venue acknowledged it, when the venue says so.
+
+    Until then it may fill, so it keeps its reservation and its place.
+    """
+    o = state["orders"][s]
+    if o["acked_n"] != 0:
+        o["order_row_id"] = emit.order(out, state["desk"], o, s, policy["instruments"][s]["quote_id"], O_CANCELLING)
+    else:
+        finish(policy, state, out, s, status)
+
+
+@core
 def cancellable(o: Any) -> bool:
-    """Return whether an order may be ended by us: there is one, and its outcome is not unknown."""
-    return o["order_id"] != 0 and o["status_id"] != O_UNKNOWN
+    """Return whether an order may be ended by us: there is one, its outcome is not unknown, and its end is not asked for yet."""
+    return o["order_id"] != 0 and o["status_id"] != O_UNKNOWN and o["status_id"] != O_CANCELLING
 
 
 @core
@@ -105,7 +122,7 @@ def expire(policy: Any, state: Any, out: Any) -> None:
     for s in range(INSTRUMENTS):
         o = state["orders"][s]
         if cancellable(o) and now_t >= o["expires_t"]:
-            finish(policy, state, out, s, O_EXPIRED)
+            end(policy, state, out, s, O_EXPIRED)
 
 
 @core
@@ -114,14 +131,15 @@ def cancel_entries(policy: Any, state: Any, out: Any) -> None:
     for s in range(INSTRUMENTS):
         o = state["orders"][s]
         if cancellable(o) and o["side_id"] == BUY:
-            finish(policy, state, out, s, O_CANCELLED)
+            end(policy, state, out, s, O_CANCELLED)
 
 
 @core
 def _obey_kill(policy: Any, state: Any, out: Any, s: int) -> None:
     """Cancel a buy whose unknown outcome turned out to be resting while the kill switch is on."""
-    if state["desk"]["kill_n"] != 0 and state["orders"][s]["side_id"] == BUY:
-        finish(policy, state, out, s, O_CANCELLED)
+    o = state["orders"][s]
+    if state["desk"]["kill_n"] != 0 and o["side_id"] == BUY and cancellable(o):
+        end(policy, state, out, s, O_CANCELLED)
 
 
 @core
@@ -138,14 +156,19 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
         raise ValueError("an answer about an order that is not open")
     quote = policy["instruments"][s]["quote_id"]
     if status == O_OPEN or status == O_UNKNOWN:
-        if o["status_id"] == O_PARTIAL or o["status_id"] == O_RETRYING:
+        if o["status_id"] == O_RETRYING:
             raise ValueError("an answer that does not follow from the order's state")
-        o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
         if status == O_OPEN:
+            o["acked_n"] = 1
+            if o["status_id"] == O_PARTIAL or o["status_id"] == O_CANCELLING:
+                status = o["status_id"]  # it rests, as we knew; a cancel that did not arrive is to be sent again
+        o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
+        if status != O_UNKNOWN:
             _obey_kill(policy, state, out, s)
     elif status == O_REJECTED:
+        wanted = o["status_id"] != O_CANCELLING
         o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
-        if event["value_n"] != 0 and o["attempt_n"] <= policy["rules"]["retries_max_n"]:
+        if wanted and event["value_n"] != 0 and o["attempt_n"] <= policy["rules"]["retries_max_n"]:
             _wait(policy, state, out, s)
         else:
             finish(policy, state, out, s, O_CANCELLED)
@@ -168,6 +191,7 @@ def _wait(policy: Any, state: Any, out: Any, s: int) -> None:
     delay = policy["rules"]["retry_t"]
     for _ in range(1, o["attempt_n"]):
         delay = delay * 2
+    o["acked_n"] = 0
     o["reserve_e8"] = 0
     o["retry_t"] = state["desk"]["now_t"] + delay
     state["desk"]["retries_n"] += 1
@@ -206,6 +230,8 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
         raise ValueError("fill does not fit its order")
     if o["side_id"] == BUY and price > o["limit_price_e8"]:
         raise ValueError("fill is beyond the order's limit")
+    if o["status_id"] == O_UNKNOWN:
+        o["acked_n"] = 1  # what fills has arrived
     origin_hour_t = emit.hour_of(o["placed_t"])
     notional = mul_floor(qty, price, E8)
     fee = mul_ceil(notional, fees.rate_ppm(policy, state, event["liquidity_id"]), PPM)
@@ -258,11 +284,12 @@ def _after_fill(policy: Any, state: Any, out: Any, s: int, qty: int) -> None:
     if o["left_e8"] == 0:
         finish(policy, state, out, s, O_FILLED)
         return
-    rest = mul_floor(o["left_e8"], state["positions"][s]["mark_e8"], E8)
-    if o["side_id"] == BUY and (o["left_e8"] < instrument["qty_min_e8"] or rest < instrument["cost_min_e8"]):
-        finish(policy, state, out, s, O_DUST)
-        return
     if o["side_id"] == BUY:
         o["reserve_e8"] = imin(worst_cost(policy, o["left_e8"], o["limit_price_e8"]), o["reserve_e8"])
-    o["order_row_id"] = emit.order(out, state["desk"], o, s, instrument["quote_id"], O_PARTIAL)
+        rest = mul_floor(o["left_e8"], state["positions"][s]["mark_e8"], E8)
+        if o["left_e8"] < instrument["qty_min_e8"] or rest < instrument["cost_min_e8"]:
+            end(policy, state, out, s, O_DUST)
+            return
+    status = O_CANCELLING if o["status_id"] == O_CANCELLING else O_PARTIAL
+    o["order_row_id"] = emit.order(out, state["desk"], o, s, instrument["quote_id"], status)
     _obey_kill(policy, state, out, s)

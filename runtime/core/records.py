@@ -174,7 +174,7 @@ POSITION: Final = layout("""qty_e8 cost_e8 value_e8 mark_e8 mark_t vol_ppb outlo
     lot_n forecast_t turnover_e8 bid_e8 ask_e8 quote_t cluster_id""")
 LOT: Final = layout("lot_id qty_e8 cost_e8 opened_t")
 ORDER: Final = layout("""order_id order_row_id signal_id side_id status_id action_id reason_id attempt_n qty_e8 left_e8 reserve_e8
-    decision_price_e8 limit_price_e8 placed_t expires_t retry_t campaign_id""")
+    decision_price_e8 limit_price_e8 placed_t expires_t retry_t campaign_id acked_n""")
 STATE: Final = np.dtype([
     ("desk", DESK), ("cash", CASH, (QUOTES,)), ("positions", POSITION, (INSTRUMENTS,)), ("forecasts", FORECAST, (INSTRUMENTS,)),
     ("lots", LOT, (INSTRUMENTS, MAX_LOTS)), ("orders", ORDER, (INSTRUMENTS,)), ("days", DAY, (DAYS,)),

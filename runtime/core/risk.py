@@ -237,14 +237,16 @@ def affordable(policy: Any, state: Any, s: int, size_e8: int) -> Any:
 def sale_quantity(policy: Any, state: Any, out: Any, s: int, qty: int) -> int:
     """Return the quantity that may be sold now, freeing the slot of a resting buy.
 
-    Sales are never refused for risk: they can only wait behind an order whose outcome is open (a sale in flight, or an
-    order with an unknown outcome), and never exceed what is held.
+    Sales are never refused for risk: they can only wait behind an order whose outcome is open (a sale in flight, an
+    order with an unknown outcome, or a buy that the venue has yet to take off), and never exceed what is held.
     """
     o = state["orders"][s]
     if o["order_id"] != 0:
         if o["side_id"] == SELL or not orders.cancellable(o):
             return 0
-        orders.finish(policy, state, out, s, O_CANCELLED)
+        orders.end(policy, state, out, s, O_CANCELLED)
+        if o["order_id"] != 0:
+            return 0
     return imin(qty, state["positions"][s]["qty_e8"])
 
 

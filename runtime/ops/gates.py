@@ -180,7 +180,7 @@ SELECT f.fill_id, f.order_id, f.qty_e8, f.price_e8, o.left_e8, o.limit_price_e8,
 LEFT JOIN order_request o ON o.order_row_id = f.order_row_id LEFT JOIN total t ON t.order_id = f.order_id
 WHERE o.order_row_id IS NULL OR o.order_id <> f.order_id OR o.instrument_id <> f.instrument_id OR o.side_id <> f.side_id
 OR o.quote_id <> f.quote_id OR o.block_seq_n >= f.block_seq_n OR f.qty_e8 <= 0 OR f.price_e8 <= 0 OR f.qty_e8 > o.left_e8
-OR t.qty_e8 > o.qty_e8 OR o.status_id NOT IN ({c.O_NEW}, {c.O_OPEN}, {c.O_PARTIAL}, {c.O_UNKNOWN})
+OR t.qty_e8 > o.qty_e8 OR o.status_id NOT IN ({c.O_NEW}, {c.O_OPEN}, {c.O_PARTIAL}, {c.O_UNKNOWN}, {c.O_CANCELLING})
 OR (f.side_id = {c.BUY} AND f.price_e8 > o.limit_price_e8) OR f.notional_e8 <> f.qty_e8::HUGEINT * f.price_e8 // 100000000"""),
     Gate("orders_approved", "Every order begins as NEW in the block of a signal that passed every gate and asked for that side.",
         f"""WITH numbered AS (SELECT *, row_number() OVER (PARTITION BY order_id ORDER BY order_row_id) AS n FROM order_request),

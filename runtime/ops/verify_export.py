@@ -99,7 +99,8 @@ NONE, ENTER, HOLD, REALISE, REENTER, DERISK, EXIT, DIP_WAIT = range(8)
 K_REFUSED, K_CUT, K_TIER, K_KILL, K_HALT, K_RECOVERY, K_RETRY = 1, 2, 3, 4, 5, 6, 7
 S_N, S_E8, S_PPM, S_T, S_MS = 0, 1, 2, 3, 5
 BUY, SELL, TAKER, MAKER, R_HOLD_EXTENDED, MODE_BACKTEST = 1, -1, 1, 2, 13, 1
-O_NEW, O_PARTIAL, O_FILLED, O_CANCELLED, O_EXPIRED, O_DUST, O_OPEN, O_DENIED, O_REJECTED, O_UNKNOWN, O_RETRYING = range(1, 12)
+O_NEW, O_PARTIAL, O_FILLED, O_CANCELLED, O_EXPIRED, O_DUST = range(1, 7)
+O_OPEN, O_DENIED, O_REJECTED, O_UNKNOWN, O_RETRYING, O_CANCELLING = range(7, 13)
 L_BUY, L_SELL, LOT_OPEN, LOT_MERGE, LOT_REDUCE, LOT_CLOSE = 2, 3, 1, 2, 3, 4
 TIER_HALT20: Final = 3
 
@@ -305,12 +306,13 @@ class Profile:
 
 
 class Order:
-    """An open order."""
+    """An open order; `acked` once the venue said that it has it."""
 
     __slots__ = (
-        "action", "attempt", "campaign", "expires_t", "left", "limit", "order_id", "placed_t", "price", "qty", "reason",
+        "acked", "action", "attempt", "campaign", "expires_t", "left", "limit", "order_id", "placed_t", "price", "qty", "reason",
         "reserve", "retry_t", "row_id", "side", "signal", "status",
     )  # fmt: skip
+    acked: bool
     action: int
     attempt: int
     campaign: int
@@ -618,11 +620,11 @@ class Books:
             self._wrong_wish(wish, "a sale of nothing")
         sized = held * qty // x.qty
         o = x.order
-        if o is not None and (o.side == SELL or o.status == O_UNKNOWN):
-            self._refuse(s, wish, (held, 0, 0), (G_BUSY, S_N, 0, o.order_id))
+        if o is not None and o.side == BUY and o.status not in (O_UNKNOWN, O_CANCELLING):
+            self._end(s, o, O_CANCELLED)
+        if x.order is not None:
+            self._refuse(s, wish, (held, 0, 0), (G_BUSY, S_N, 0, x.order.order_id))
             return
-        if o is not None:
-            self._finish(s, O_CANCELLED)
         if action == REALISE:
             x.taken = sized
         signal = self._signal(s, wish, G_PASS, held, sized, 0)
@@ -634,6 +636,7 @@ class Books:
             self._wrong_wish(wish, "an instrument with an open order")
         self.order_n += 1
         o.order_id, o.side, o.attempt, o.signal, o.action, o.reason = self.order_n, side, 1, signal, wish[11], wish[12]
+        o.acked = False
         o.qty, o.limit, o.reserve = size
         o.left, o.price, o.campaign, o.retry_t = o.qty, x.mark, x.campaign, 0
         o.placed_t, o.expires_t = self.now_t, self.now_t + self.n["order_ttl_t"]
@@ -693,17 +696,25 @@ class Books:
             self._order_row(s, o, status)
         x.order = None
 
+    def _end(self, s: int, o: Order, status: int) -> None:
+        """End an order, or ask the venue that acknowledged it to."""
+        if o.acked:
+            self._order_row(s, o, O_CANCELLING)
+        else:
+            self._finish(s, status)
+
     def _expire(self) -> None:
         for s, x in enumerate(self.positions):
-            if x.order is not None and x.order.status != O_UNKNOWN and self.now_t >= x.order.expires_t:
-                self._finish(s, O_EXPIRED)
+            o = x.order
+            if o is not None and o.status not in (O_UNKNOWN, O_CANCELLING) and self.now_t >= o.expires_t:
+                self._end(s, o, O_EXPIRED)
 
     def _wait(self, s: int, o: Order) -> None:
         """Wait for the next attempt, or give up after the last."""
         if o.attempt > self.n["retries_max_n"]:
             self._finish(s, O_CANCELLED)
             return
-        o.reserve = 0
+        o.acked, o.reserve = False, 0
         o.retry_t = self.now_t + (self.n["retry_t"] << (o.attempt - 1))
         self._order_row(s, o, O_RETRYING)
 
@@ -749,11 +760,16 @@ class Books:
     def _answer(self, ev: Row) -> None:
         s, status, again = ev[5], ev[8], ev[14] != 0
         o = self._open_order(ev)
-        if status in (O_OPEN, O_UNKNOWN) and o.status not in (O_PARTIAL, O_RETRYING):
-            self._order_row(s, o, status)
+        if status in (O_OPEN, O_UNKNOWN) and o.status != O_RETRYING:
             if status == O_OPEN:
+                o.acked = True
+                if o.status in (O_PARTIAL, O_CANCELLING):
+                    status = o.status
+            self._order_row(s, o, status)
+            if status != O_UNKNOWN:
                 self._obey_kill(s, o)
         elif status == O_REJECTED:
+            again = again and o.status != O_CANCELLING
             self._order_row(s, o, status)
             if again:
                 self._wait(s, o)
@@ -816,6 +832,7 @@ class Books:
         ):
             if bad:
                 raise Defect("a fill that does not fit its order", record="event", field=field, stored=stored, recomputed=most)
+        o.acked = o.acked or o.status == O_UNKNOWN
         notional = qty * price // E8
         fee = -(-notional * self.fee_ppm(liquidity) // PPM)
         slippage = (notional - qty * reference // E8) * o.side
@@ -854,21 +871,21 @@ class Books:
 
     def _after_fill(self, s: int, o: Order, qty: int) -> None:
         o.left -= qty
-        rest = o.left * self.positions[s].mark // E8
         if o.left == 0:
             self._finish(s, O_FILLED)
-        elif o.side == BUY and (o.left < self.p.qty_min[s] or rest < self.p.cost_min[s]):
-            self._finish(s, O_DUST)
-        else:
-            if o.side == BUY:
-                o.reserve = min(self.p.worst_cost(o.left, o.limit), o.reserve)
-            self._order_row(s, o, O_PARTIAL)
-            self._obey_kill(s, o)
+            return
+        if o.side == BUY:
+            o.reserve = min(self.p.worst_cost(o.left, o.limit), o.reserve)
+            if o.left < self.p.qty_min[s] or o.left * self.positions[s].mark // E8 < self.p.cost_min[s]:
+                self._end(s, o, O_DUST)
+                return
+        self._order_row(s, o, O_CANCELLING if o.status == O_CANCELLING else O_PARTIAL)
+        self._obey_kill(s, o)
 
     def _obey_kill(self, s: int, o: Order) -> None:
         """Cancel a buy whose unknown outcome turned out to be resting while the kill switch is on."""
-        if self.kill and o.side == BUY:
-            self._finish(s, O_CANCELLED)
+        if self.kill and o.side == BUY and o.status not in (O_UNKNOWN, O_CANCELLING):
+            self._end(s, o, O_CANCELLED)
 
     def _post(self, entry: Row, delta: int, money: tuple[int, int, int]) -> None:
         """Write a cash entry; `entry` is (quote, kind, fill, instrument, origin hour)."""
@@ -1006,8 +1023,9 @@ class Books:
             self._risk(-1, 0, K_KILL, G_KILL, NONE, (S_N, self.kill, value))
             self.kill = value
             for s, x in enumerate(self.positions):
-                if value and x.order is not None and x.order.side == BUY and x.order.status != O_UNKNOWN:
-                    self._finish(s, O_CANCELLED)
+                o = x.order
+                if value and o is not None and o.side == BUY and o.status not in (O_UNKNOWN, O_CANCELLING):
+                    self._end(s, o, O_CANCELLED)
         elif switch == 2:
             self._risk(-1, 0, K_HALT, G_HALT, NONE, (S_N, self.halt, value))
             self.halt = value

@@ -117,7 +117,7 @@ class _Venue:
             qty = left if what < 2 else max(left // 3, 1)
             fill = {"qty_e8": qty, "price_e8": min(price, limit) if limit else price, "reference_e8": price}
             self.send(c.EV_FILL, at_t, **about, liquidity_id=1 + what % 2, **fill)
-        elif what < 6 and status != c.O_PARTIAL:
+        elif what < 6:
             self.send(c.EV_ORDER, at_t, **about, status_id=(c.O_OPEN, c.O_UNKNOWN)[what % 2])
         elif what < 8 and status != c.O_PARTIAL:
             self.send(c.EV_ORDER, at_t, **about, status_id=c.O_REJECTED, value_n=int(rng.random() < 0.8))

@@ -27,6 +27,7 @@ def last_refusal(desk: Desk) -> str:
 
 
 def answer(desk: Desk, status: int, *, again: int = 0, s: int = 0) -> None:
+    desk.now_t = max(desk.now_t, int(desk.state["desk"]["now_t"]))  # a fill before it came after the bar's close
     desk.event(c.EV_ORDER, instrument_id=s, order_id=int(desk.state["orders"][s]["order_id"]), status_id=status, value_n=again)
 
 
@@ -222,8 +223,87 @@ def test_an_entry_that_turns_out_to_rest_is_cancelled_while_the_kill_switch_is_o
     else:
         answer(desk, c.O_OPEN)
     found = [o["status_id"] for o in desk.rows("order_request")][-2:]
-    assert found == [c.O_PARTIAL if partly else c.O_OPEN, c.O_CANCELLED]
+    assert found == [c.O_PARTIAL if partly else c.O_OPEN, c.O_CANCELLING]
+    assert int(desk.state["orders"][0]["reserve_e8"]) > 0, "it may fill until the venue says that it is gone"
+    answer(desk, c.O_CANCELLED)
     assert int(desk.state["orders"][0]["reserve_e8"]) == 0
+
+
+def acknowledged(**fields: int) -> Desk:
+    desk = resting(**fields)
+    answer(desk, c.O_OPEN)
+    return desk
+
+
+def test_a_fill_that_races_our_cancel_is_booked() -> None:
+    desk = acknowledged()
+    reserve, left = (int(desk.state["orders"][0][name]) for name in ("reserve_e8", "left_e8"))
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    assert int(desk.state["orders"][0]["reserve_e8"]) == reserve
+    desk.fill(qty_e8=left // 2)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING, "still to be taken off"
+    assert held(desk) == left // 2
+    answer(desk, c.O_CANCELLED)
+    assert int(desk.state["orders"][0]["order_id"]) == 0
+    assert held(desk) == left // 2
+
+
+def test_a_cancel_that_came_too_late_ends_filled() -> None:
+    desk = acknowledged()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    desk.fill()
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_FILLED
+
+
+def test_a_cancel_that_did_not_arrive_is_asked_for_again() -> None:
+    desk = acknowledged()
+    for _ in range(3):
+        desk.hour()
+    assert [o["status_id"] for o in desk.rows("order_request")][1:] == [c.O_OPEN, c.O_CANCELLING], "asked once"
+    answer(desk, c.O_OPEN)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    answer(desk, c.O_UNKNOWN)
+    answer(desk, c.O_OPEN)
+    desk.event(c.EV_HEARTBEAT)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    answer(desk, c.O_EXPIRED)
+    assert int(desk.state["orders"][0]["order_id"]) == 0
+
+
+def test_an_exit_waits_until_the_venue_took_the_resting_buy_off() -> None:
+    desk = acknowledged(order_ttl_t=86_400)
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    for _ in range(3):
+        desk.hour(DOWN)
+    assert [o["status_id"] for o in desk.rows("order_request")][-1] == c.O_CANCELLING
+    assert last_refusal(desk) == "ORDER_IN_FLIGHT"
+    answer(desk, c.O_CANCELLED)
+    desk.hour()
+    assert desk.rows("order_request")[-1]["side_id"] == c.SELL
+    assert desk.rows("order_request")[-1]["qty_e8"] == held(desk)
+
+
+def test_a_remainder_below_the_minimum_at_a_venue_is_taken_off_there() -> None:
+    desk = acknowledged()
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) - 1_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    desk.fill(qty_e8=1_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_FILLED
+
+
+def test_a_query_that_finds_a_partly_filled_order_resting_changes_nothing() -> None:
+    desk = acknowledged()
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    answer(desk, c.O_OPEN)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_PARTIAL
+
+
+def test_a_rejection_of_an_order_that_we_are_ending_is_not_retried() -> None:
+    desk = acknowledged()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    answer(desk, c.O_REJECTED, again=1)
+    assert [o["status_id"] for o in desk.rows("order_request")][-2:] == [c.O_REJECTED, c.O_CANCELLED]
 
 
 def test_a_retry_passes_the_liquidity_gate_again() -> None:
