@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
 
@@ -127,7 +127,7 @@ class ApprovedOrder:
 
 
 def approved_orders(
-    journal: Journal, seq_n: int, row_hashes: Sequence[bytes], signal_hashes: Sequence[bytes]
+    journal: Journal, seq_n: int, row_hashes: Sequence[bytes], signal_hashes: Mapping[int, bytes]
 ) -> tuple[ApprovedOrder, ...]:
     """Return the orders that one journaled block approved, in the order of their rows.
 
@@ -135,7 +135,8 @@ def approved_orders(
         journal: where the block is durable; it is read back from there.
         seq_n: sequence number of the block.
         row_hashes: hashes of the block's rows in block order, as the block's records digest covers them.
-        signal_hashes: row hash of every signal so far, at the place of its id (`RowHasher.hashes["trade_signal"]`).
+        signal_hashes: row hashes by id of the block's signals and of those that open orders name
+            (`RowHasher.hashes["trade_signal"]`).
 
     Raises:
         InvariantError: no such block in the journal, or hashes that are not its own.
@@ -155,13 +156,14 @@ def approved_orders(
     for i, row in enumerate(orders):
         if row["status_id"] == O_NEW:
             signal_id = int(row["signal_id"])
-            signal_hash = signal_hashes[signal_id] if 0 < signal_id < len(signal_hashes) else NO_PARENT
+            signal_hash = signal_hashes.get(signal_id, NO_PARENT)
             found.append(ApprovedOrder(genesis, row.tobytes(), row_hashes[first + i], signal_hash))
     return tuple(found)
 
 
 def row_hashes_of(block: Block, hasher: RowHasher) -> list[bytes]:
     """Return the row hashes of the next block of a run, in block order; `hasher` has seen all blocks before it."""
+    hasher.settle()
     rows = decode_payload(block.payload)
     return [found for record in RECORD_TYPES if record.name in rows for found in hasher.hash_rows(record, rows[record.name])]
 

@@ -9,16 +9,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.core import step
 from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_DEPOSIT
-from runtime.core.digest import BLOCK_TAG, HEADER, SECTION, Block, RowHasher, forecast_hash
+from runtime.core.digest import BLOCK_TAG, HEADER, SECTION, Block, RowHasher
 from runtime.core.records import (
-    BAR,
     CLUSTER,
     COUNTS,
     E8,
@@ -31,17 +30,30 @@ from runtime.core.records import (
     STATE,
     Out,
 )
-from runtime.errors import InvariantError
+from runtime.errors import InvariantError, VerificationError
 from runtime.genesis import Genesis
-from runtime.inference.bundle import Forecasts
+from runtime.inference.bundle import Forecasts, ForecastTable, RowTable
 from runtime.inference.clusters import Clusters
 from runtime.progress import Report, silent
+from runtime.verify import forecast_hashes
 
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
 CHUNK_ROWS: Final = 8_192
 """Output rows kept per record type before they are hashed and handed on; memory does not grow with history."""
+
+
+EVENTS_N: Final = 4_096
+"""Events applied, and bars and forecasts held, between two fillings of the buffers."""
+ROW_NUMBERS: Final = ("bar_n", "forecast_n", "cluster_n")
+NEVER_T: Final = np.iinfo(np.int64).max
+
+
+class ForgottenHash(VerificationError):
+    """A row names a parent whose hash is not known: a snapshot that is not the state its block left."""
+
+    kind = "snapshot"
 
 
 @dataclass(slots=True)
@@ -53,9 +65,33 @@ class StageSeconds:
     block_chain: float = 0.0
 
 
+class Inputs(Protocol):
+    """What a run reads of `RunInputs`, in memory or stored (`runtime/adapters/inputs.py`)."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """Names and digests of everything below."""
+
+    @property
+    def bars(self) -> RowTable:
+        """BAR [T, INSTRUMENTS]."""
+
+    @property
+    def close_t(self) -> Ints:
+        """Int64 [T], when each bar is known; strictly increasing."""
+
+    @property
+    def forecasts(self) -> ForecastTable:
+        """Model output."""
+
+    @property
+    def clusters(self) -> Clusters:
+        """Cluster memberships over time."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """All that a run is computed from.
+    """All that a run is computed from, in memory.
 
     Attributes:
         genesis: names and digests of everything below.
@@ -89,67 +125,113 @@ def new_out(rows: int = CHUNK_ROWS) -> Out:
     return Out(np.zeros(1, COUNTS), np.zeros(rows, COUNTS), np.zeros(rows, EVENT), *buffers)
 
 
-def backtest_events(inputs: RunInputs) -> Rows:
-    """Return the EVENT stream of a backtest: the deposits, then every closed bar with the forecasts made on it.
+class Schedule:
+    """The EVENT stream of a backtest, made for any range of it: the deposits, then every closed bar with the forecasts made on it.
+
+    Kept for all of history are the times of bars, forecasts and cluster memberships, and the few events that are no bar.
 
     Raises:
         InvariantError: a forecast is not on a bar's closing time.
     """
-    genesis, close_t, forecast_t = inputs.genesis, inputs.close_t, inputs.forecasts.at_t
-    bar_of = np.searchsorted(close_t, forecast_t)
-    if len(forecast_t) and (bar_of[-1] >= len(close_t) or not np.array_equal(close_t[bar_of], forecast_t)):
-        raise InvariantError(
-            "forecast times that are not closing times of bars",
-            expected="each forecast on the bar it was made from",
-            action="make the forecasts on the panel's grid",
-        )
-    deposits, memberships = len(genesis.deposits), len(inputs.clusters.at_t)
-    events = np.zeros(deposits + memberships + len(close_t), EVENT)
-    for name in ("bar_n", "forecast_n", "cluster_n"):
+
+    def __init__(self, inputs: Inputs) -> None:
+        genesis, self._close_t, self._forecast_t = inputs.genesis, inputs.close_t, inputs.forecasts.at_t
+        bar_of = np.searchsorted(self._close_t, self._forecast_t)
+        if len(bar_of) and (bar_of[-1] >= len(self._close_t) or not np.array_equal(self._close_t[bar_of], self._forecast_t)):
+            raise InvariantError(
+                "forecast times that are not closing times of bars",
+                expected="each forecast on the bar it was made from",
+                action="make the forecasts on the panel's grid",
+            )
+        self._interval_t = genesis.interval_t
+        deposits, memberships = len(genesis.deposits), len(inputs.clusters.at_t)
+        others = _no_events(deposits + memberships)
+        for event, deposit in zip(others[:deposits], genesis.deposits, strict=True):
+            event["kind_id"] = EV_DEPOSIT
+            event["at_t"] = self._close_t[0] - self._interval_t
+            event["quote_id"] = deposit.quote_id
+            event["amount_e8"] = int(deposit.amount_e8)
+        changes = others[deposits:]
+        changes["kind_id"] = EV_CLUSTERS
+        changes["at_t"] = inputs.clusters.at_t
+        changes["cluster_n"] = np.arange(memberships)
+        changes["value_n"] = np.arange(1, memberships + 1)
+        self._others = others[np.argsort(others["at_t"], kind="stable")]
+        # a membership made on the bars up to t governs decisions after t: the venue's fills between two bars precede it
+        bars_before = np.searchsorted(self._close_t, self._others["at_t"], side="right")
+        self._places = bars_before + np.arange(len(others))
+        self._events_n = len(others) + len(self._close_t)
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return self._events_n
+
+    def between(self, first: int, stop: int) -> Rows:
+        """Return EVENT [stop - first] of a range; their row numbers count from the first bar, forecast and membership."""
+        numbers = np.arange(first, stop)
+        others_before = np.searchsorted(self._places, numbers)
+        is_bar = np.ones(len(numbers), np.bool_)
+        is_bar[self._places[(self._places >= first) & (self._places < stop)] - first] = False
+        events = _no_events(len(numbers))
+        events[~is_bar] = self._others[others_before[~is_bar]]
+        bar_n = (numbers - others_before)[is_bar]
+        bars = _no_events(len(bar_n))
+        bars["kind_id"] = EV_BARS
+        bars["at_t"] = self._close_t[bar_n]
+        bars["bar_n"] = bar_n
+        bars["value_n"] = bars["at_t"] - self._interval_t
+        forecast_n = np.searchsorted(self._forecast_t, bars["at_t"])
+        made = np.append(self._forecast_t, NEVER_T)[forecast_n] == bars["at_t"]
+        bars["forecast_n"] = np.where(made, forecast_n, -1)
+        events[is_bar] = bars
+        return events
+
+
+def _no_events(count: int) -> Rows:
+    events = np.zeros(count, EVENT)
+    for name in ROW_NUMBERS:
         events[name] = -1
-    for event, deposit in zip(events[:deposits], genesis.deposits, strict=True):
-        event["kind_id"] = EV_DEPOSIT
-        event["at_t"] = close_t[0] - genesis.interval_t
-        event["quote_id"] = deposit.quote_id
-        event["amount_e8"] = int(deposit.amount_e8)
-    bars = events[deposits : deposits + len(close_t)]
-    bars["kind_id"] = EV_BARS
-    bars["at_t"] = close_t
-    bars["bar_n"] = np.arange(len(close_t))
-    bars["value_n"] = close_t - genesis.interval_t
-    bars["forecast_n"][bar_of] = np.arange(len(forecast_t))
-    changes = events[deposits + len(close_t) :]
-    changes["kind_id"] = EV_CLUSTERS
-    changes["at_t"] = inputs.clusters.at_t
-    changes["cluster_n"] = np.arange(memberships)
-    changes["value_n"] = np.arange(1, memberships + 1)
-    # a membership made on the bars up to t governs decisions after t: the venue's fills between two bars precede it
-    return events[np.argsort(events["at_t"], kind="stable")]
+    return events
+
+
+def backtest_events(inputs: Inputs) -> Rows:
+    """Return the whole EVENT stream of a backtest; see `Schedule`."""
+    schedule = Schedule(inputs)
+    return schedule.between(0, len(schedule))
+
+
+def _window(table: RowTable, numbers: Ints) -> tuple[int, Rows]:
+    """Return the rows that some row numbers (-1: none) span, at least one, and the number of the first of them."""
+    named = numbers[numbers >= 0]
+    first, stop = (int(named.min()), int(named.max()) + 1) if len(named) else (0, 1)
+    return first, np.ascontiguousarray(table[first:stop])
 
 
 class Sweep:
     """A backtest under way: policy, state, buffers and events, moved on by `advance`.
+
+    Of bars, forecasts and memberships only the rows of one advance are in memory, however long the history is.
 
     Args:
         inputs: all that the run is computed from.
         states: STATE [1] that the first `done` events left; by default the empty state before the first event.
         done: events applied to it.
         blocks_n: blocks that they made.
+        rows: size of the output buffers; it changes nothing of what is computed.
     """
 
-    def __init__(self, inputs: RunInputs, states: Rows | None = None, done: int = 0, blocks_n: int = 0) -> None:
+    def __init__(
+        self, inputs: Inputs, states: Rows | None = None, done: int = 0, blocks_n: int = 0, rows: int = CHUNK_ROWS
+    ) -> None:
         genesis = inputs.genesis
         self.policies = genesis.profile.to_record(genesis.pairs)
         self.states = new_state(genesis.account_id, genesis.mode_id) if states is None else states
-        self.out = new_out()
-        self.events = backtest_events(inputs)
-        self.bars = np.ascontiguousarray(inputs.bars, BAR)
-        self.forecasts = np.ascontiguousarray(inputs.forecasts.rows, FORECAST)
-        if len(self.forecasts) == 0:
-            self.forecasts = np.zeros((1, INSTRUMENTS), FORECAST)  # the compiled code takes row 0 of something
-        self.clusters = np.ascontiguousarray(inputs.clusters.rows, CLUSTER)
-        if len(self.clusters) == 0:
-            self.clusters = np.zeros((1, INSTRUMENTS), CLUSTER)
+        self.out = new_out(rows)
+        self.events = Schedule(inputs)
+        self.bars = inputs.bars
+        # the compiled code takes row 0 of something
+        self.forecasts = inputs.forecasts.rows if len(inputs.forecasts.rows) else np.zeros((1, INSTRUMENTS), FORECAST)
+        self.clusters = inputs.clusters.rows if len(inputs.clusters.rows) else np.zeros((1, INSTRUMENTS), CLUSTER)
         self.done = done
         self.blocks_n = blocks_n
         self._scratch = np.zeros(1, EVENT)
@@ -160,27 +242,35 @@ class Sweep:
         return self.done >= len(self.events)
 
     def advance(self, stop: int | None = None) -> None:
-        """Empty the buffers and apply events until they could overflow, or event number `stop` is next.
+        """Empty the buffers and apply events until they could overflow, `EVENTS_N` are done, or number `stop` is next.
 
         Raises:
             InvariantError: the core found a broken invariant.
         """
-        events = self.events if stop is None else self.events[:stop]
+        last = min(len(self.events), self.done + EVENTS_N, len(self.events) if stop is None else stop)
+        events = self.events.between(self.done, last)
+        tables = zip(ROW_NUMBERS, (self.bars, self.forecasts, self.clusters), strict=True)
+        windows = [(name, *_window(table, events[name])) for name, table in tables]
+        for name, first, _ in windows:
+            events[name][events[name] >= 0] -= first
+        bars, forecasts, clusters = (rows for _, _, rows in windows)
         out = self.out
         out.n[:] = 0
-        inputs = (events, self.bars, self.forecasts, self.clusters)
         try:
-            self.done = step.sweep(self.policies, self.states, out, *inputs, self._scratch, self.done)
+            self.done += step.sweep(self.policies, self.states, out, events, bars, forecasts, clusters, self._scratch, 0)
         except (ValueError, OverflowError, ZeroDivisionError) as e:
             raise InvariantError(
                 f"the decision core stopped after block {self.blocks_n + int(out.n[0]['event'])}: {e}",
                 expected="an event stream that keeps every invariant",
                 action="halt, keep the inputs as evidence and report this as a defect",
             ) from e
-        self.blocks_n += int(out.n[0]["event"])
+        made = out.event[: out.n[0]["event"]]
+        for name, first, _ in windows:
+            made[name][made[name] >= 0] += first
+        self.blocks_n += len(made)
 
 
-def iterate_blocks(inputs: RunInputs, report: Report = silent, seconds: StageSeconds | None = None) -> Iterator[list[Block]]:
+def iterate_blocks(inputs: Inputs, report: Report = silent, seconds: StageSeconds | None = None) -> Iterator[list[Block]]:
     """Run a backtest from its genesis and yield its blocks, in chunks of bounded size.
 
     The first block follows the genesis hash. Given the inputs, the blocks are the same bytes on any machine and for
@@ -208,42 +298,37 @@ def blocks_of(sweep: Sweep, chain: BlockChain, report: Report = silent) -> Itera
 class BlockChain:
     """Hashes what a sweep wrote and links it into blocks."""
 
-    inputs: RunInputs
-    bars: Rows
-    forecasts: Rows
-    clusters: Rows
+    inputs: Inputs
+    bars: RowTable
+    forecasts: RowTable
+    clusters: RowTable
     seconds: StageSeconds
     seq_n: int = 0
     head: bytes = b""
-    _hasher: RowHasher = field(init=False)
-    _forecast_row: dict[int, int] = field(init=False)
-    _forecast_hashes: dict[tuple[int, int], bytes] = field(init=False)
+    hasher: RowHasher = field(init=False)
 
     def __post_init__(self) -> None:
-        self.head = self.head or self.inputs.genesis.hash
-        self._hasher = RowHasher(bytes.fromhex(self.inputs.genesis.policy_digest), self._forecast_hash)
-        self._forecast_row = {int(t): i for i, t in enumerate(self.inputs.forecasts.at_t)}
-        self._forecast_hashes = {}
-
-    def parent_hashes(self) -> dict[str, list[bytes]]:
-        """Return the hashes that later rows may name as parents, by table and row id; a restored chain replaces them."""
-        return self._hasher.hashes
-
-    def _forecast_hash(self, instrument: int, at_t: int) -> bytes:
-        key = (instrument, at_t)
-        found = self._forecast_hashes.get(key)
-        if found is None:
-            n = self._forecast_row[at_t]
-            found = forecast_hash(self.forecasts[n, instrument].tobytes(), self.inputs.forecasts.feature_digests[n])
-            self._forecast_hashes[key] = found
-        return found
+        genesis = self.inputs.genesis
+        self.head = self.head or genesis.hash
+        self.hasher = RowHasher(bytes.fromhex(genesis.policy_digest), forecast_hashes(self.inputs.forecasts))
 
     def extend(self, out: Out) -> list[Block]:
-        """Return the blocks of everything in the buffers."""
+        """Return the blocks of everything in the buffers.
+
+        Raises:
+            ForgottenHash: a row names a parent whose hash the snapshot that the run began at did not keep.
+        """
         started = time.perf_counter()
         counts = out.n[0]
-        row_hashes = {r.name: self._hasher.hash_rows(r, getattr(out, r.name)[: counts[r.name]]) for r in RECORD_TYPES}
-        self._forecast_hashes = {}
+        try:
+            row_hashes = {r.name: self.hasher.hash_rows(r, getattr(out, r.name)[: counts[r.name]]) for r in RECORD_TYPES}
+            self.hasher.settle()
+        except LookupError as e:
+            raise ForgottenHash(
+                f"row or time {e} is named as a parent, and its hash is not known",
+                expected="rows that name open orders, last entries, forecasts of the run or rows after the snapshot",
+                action="replay from the genesis",
+            ) from e
         middle = time.perf_counter()
         self.seconds.row_hashes += middle - started
         blocks = self._link(out, row_hashes)
@@ -260,22 +345,23 @@ class BlockChain:
         ends = list(zip(*(marks[name].tolist() for name, *_ in sections), strict=True))
         events = out.event[:blocks_n]
         event_bytes, event_size = events.tobytes(), EVENT.itemsize
-        plain = list(
-            zip(*(events[name].tolist() for name in ("at_t", "kind_id", "bar_n", "forecast_n", "cluster_n")), strict=True)
-        )
+        plain = list(zip(*(events[name].tolist() for name in ("at_t", "kind_id", *ROW_NUMBERS)), strict=True))
+        first_bar, bars = _window(self.bars, events["bar_n"])
+        first_forecast, forecasts = _window(self.forecasts, events["forecast_n"])
+        first_cluster, clusters = _window(self.clusters, events["cluster_n"])
+        feature_digests = self.inputs.forecasts.feature_digests[first_forecast : first_forecast + len(forecasts)]
         owner = (self.inputs.genesis.account_id, self.inputs.genesis.mode_id)
-        feature_digests = self.inputs.forecasts.feature_digests
         sha256: Callable[[bytes], Any] = hashlib.sha256
         blocks = []
         before = (0,) * len(sections)
         for i, (at_t, kind_id, bar_n, forecast_n, cluster_n) in enumerate(plain):
             content = event_bytes[i * event_size : (i + 1) * event_size]
             if bar_n >= 0:
-                content += self.bars[bar_n].tobytes()
+                content += bars[bar_n - first_bar].tobytes()
             if forecast_n >= 0:
-                content += self.forecasts[forecast_n].tobytes() + feature_digests[forecast_n]
+                content += forecasts[forecast_n - first_forecast].tobytes() + feature_digests[forecast_n - first_forecast]
             if cluster_n >= 0:
-                content += self.clusters[cluster_n].tobytes()
+                content += clusters[cluster_n - first_cluster].tobytes()
             inputs_digest = sha256(content).digest()
             payload, hashes, records_n = b"", b"", 0
             for (_, code, size, data, found), first, last in zip(sections, before, ends[i], strict=True):

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.chain import link_fault
 from runtime.core.digest import HEADER, SECTION, Block, ForecastHash, RowHasher, forecast_hash
-from runtime.core.records import RECORD_TYPES, RecordType
-from runtime.inference.bundle import Forecasts
+from runtime.core.records import FORECAST, INSTRUMENTS, RECORD_TYPES, RecordType
+from runtime.inference.bundle import ForecastTable
 from runtime.ports import Head
 
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
+
+FORECAST_WINDOW_N: Final = 512
+"""Forecast times whose rows a lookup reads at once."""
 
 
 class RowsOfBlocks(NamedTuple):
@@ -78,22 +81,39 @@ def gather(blocks: Sequence[Block]) -> RowsOfBlocks:
     return RowsOfBlocks(tables, block_seq_n, sections)
 
 
-def forecast_hashes(forecasts: Forecasts) -> ForecastHash:
+def forecast_hashes(forecasts: ForecastTable) -> ForecastHash:
     """Return the lookup `(instrument, forecast_t) -> hash` that row hashes of signals need; unknown pairs raise LookupError."""
-    row_of = {t: n for n, t in enumerate(forecasts.at_t.tolist())}
-    size = forecasts.rows.dtype.itemsize
-    instruments = forecasts.rows.shape[1]
-    rows = np.ascontiguousarray(forecasts.rows).reshape(-1).view(np.uint8).data
-    digests = forecasts.feature_digests
+    return _ForecastHashes(forecasts)
 
-    def lookup(instrument: int, forecast_t: int) -> bytes:
-        n = row_of[forecast_t]
-        if not 0 <= instrument < instruments:
+
+class _ForecastHashes:
+    """Looks up forecasts through a window, since signals name them in the order of time, but for a few."""
+
+    def __init__(self, forecasts: ForecastTable) -> None:
+        self._forecasts = forecasts
+        self._places: dict[int, tuple[bytes, int, bytes]] = {}  # by time: rows of a window, where in it, feature digest
+
+    def __call__(self, instrument: int, forecast_t: int) -> bytes:
+        data, at, digest = self._places.get(forecast_t) or self._load(forecast_t)
+        if not 0 <= instrument < INSTRUMENTS:
             raise IndexError(instrument)
-        at = (n * instruments + instrument) * size
-        return forecast_hash(rows[at : at + size].tobytes(), digests[n])
+        at += instrument * FORECAST.itemsize
+        return forecast_hash(data[at : at + FORECAST.itemsize], digest)
 
-    return lookup
+    def _load(self, forecast_t: int) -> tuple[bytes, int, bytes]:
+        forecasts = self._forecasts
+        n = int(np.searchsorted(forecasts.at_t, forecast_t))
+        if n == len(forecasts.at_t) or forecasts.at_t[n] != forecast_t:
+            raise KeyError(forecast_t)
+        window = slice(n - n % FORECAST_WINDOW_N, n - n % FORECAST_WINDOW_N + FORECAST_WINDOW_N)
+        times = forecasts.at_t[window].tolist()
+        data = forecasts.rows[window].tobytes()
+        if len(self._places) > 2 * FORECAST_WINDOW_N:
+            self._places.clear()
+        width = INSTRUMENTS * FORECAST.itemsize
+        digests = forecasts.feature_digests[window]
+        self._places.update((t, (data, i * width, digests[i])) for i, t in enumerate(times))
+        return self._places[forecast_t]
 
 
 class BadBlock(NamedTuple):
@@ -118,7 +138,9 @@ class VerifiedRows(NamedTuple):
 
 
 class ChainVerifier:
-    """Follows a chain from its genesis, batch by batch.
+    """Follows a chain from its genesis, batch by batch; what it remembers does not grow with the chain.
+
+    A row names a parent in its own batch, or one of the few older rows that the core can still name (`RowHasher`).
 
     Args:
         genesis: hash of the genesis.
@@ -142,19 +164,19 @@ class ChainVerifier:
         return next(single for single in singles if isinstance(single, BadBlock))
 
     def _attempt(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
-        kept = {name: len(hashes) for name, hashes in self._hasher.hashes.items()}
-        found = self._check(blocks)
+        hasher = self._hasher.copy()
+        found = self._check(blocks, hasher)
         if isinstance(found, BadBlock):
-            for name, length in kept.items():
-                del self._hasher.hashes[name][length:]
             return found
+        hasher.settle()
+        self._hasher = hasher
         for name, rows in found.tables.items():
             self._rows_n[name] += len(rows)
         last = blocks[-1] if blocks else None
         self.head = Head(last.seq_n, last.block_hash) if last else self.head
         return found
 
-    def _check(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
+    def _check(self, blocks: Sequence[Block], hasher: RowHasher) -> VerifiedRows | BadBlock:
         head = self.head
         for block in blocks:
             fault = link_fault(head, block, *self._owner)
@@ -173,9 +195,13 @@ class ChainVerifier:
             if what is not None:
                 return BadBlock(first_n, what, record.name)
             try:
-                row_hashes[record.name] = self._hasher.hash_rows(record, rows)
+                row_hashes[record.name] = hasher.hash_rows(record, rows)
             except LookupError:
-                return BadBlock(first_n, f"a row of {record.name} names a parent that does not exist", record.name)
+                return BadBlock(
+                    first_n,
+                    f"a row of {record.name} names a parent that does not exist, or none that a row can still name",
+                    record.name,
+                )
         return _records_fault(blocks, gathered, row_hashes) or VerifiedRows(gathered.tables, gathered.block_seq_n, row_hashes)
 
     def _owner_or_id_fault(self, record: RecordType, rows: Rows) -> str | None:

@@ -10,8 +10,8 @@ File `snapshots/<block>-<sha256 of the content>.bin`, content:
     TAG 16 | genesis hash 32 | core digest 32 | block hash 32 | block int64 | events done int64 | STATE
     then per parent table, in the order of their names: rows int64 | kept int64 | kept x (row id int64, row hash 32)
 
-Kept are the row hashes that rows of later blocks can still name: those of the state's open orders, of the last cash entry
-of each currency, and of the last row of each table.
+Kept are the row hashes that rows of later blocks can still name (`RowHasher`): those of the open orders and of the last cash
+entry of each currency.
 """
 
 from __future__ import annotations
@@ -20,28 +20,23 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NamedTuple, SupportsIndex, overload
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.core.records import STATE
-from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep
-from runtime.errors import VerificationError
+from runtime.engine import BlockChain, ForgottenHash, Inputs, StageSeconds, Sweep
 from runtime.files import write_bytes
 from runtime.jit import deciding_source_digest
+
+__all__ = ["SNAPSHOTS_NAME", "ForgottenHash", "Snapshot", "decode", "encode", "nearest", "resume", "store", "take"]
 
 SNAPSHOTS_NAME: Final = "snapshots"
 TAG: Final = b"ballast.state.1\0"
 _HEAD: Final = struct.Struct("<16s32s32s32s2q")
 _TABLE: Final = struct.Struct("<2q")
 _KEPT: Final = struct.Struct("<q32s")
-
-
-class ForgottenHash(VerificationError):
-    """A row names a parent whose hash the snapshot did not keep."""
-
-    kind = "snapshot"
 
 
 class Snapshot(NamedTuple):
@@ -69,52 +64,9 @@ class Snapshot(NamedTuple):
         return hashlib.sha256(encode(self)).hexdigest()
 
 
-class KeptHashes(list[bytes]):
-    """Row hashes by row id of which the early ones are forgotten, but for a few."""
-
-    def __init__(self, rows_n: int, kept: dict[int, bytes]) -> None:
-        super().__init__()
-        self._first_id = rows_n + 1
-        self._kept = kept
-
-    def __len__(self) -> int:
-        """Return one more than the last row id, as the full list would."""
-        return self._first_id + super().__len__()
-
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> bytes | list[bytes]:
-        """Return the hash of a row id; a forgotten one is an error, never another row's hash."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row_id = int(index)
-        if row_id >= self._first_id:
-            return super().__getitem__(row_id - self._first_id)
-        found = self._kept.get(row_id)
-        if found is None:
-            raise ForgottenHash(
-                f"row {row_id} is named as a parent, and the snapshot does not hold its hash",
-                expected="rows that name open orders, last entries or rows after the snapshot",
-                action="replay from the genesis",
-            )
-        return found
-
-
 def take(sweep: Sweep, chain: BlockChain) -> Snapshot:
     """Return the snapshot of a run where it stands: between two fillings of the buffers."""
-    state = sweep.states[0]
-    live = [o for o in state["orders"] if o["order_id"] != 0]
-    wanted: dict[str, Iterable[int]] = {
-        "trade_signal": [int(o["signal_id"]) for o in live],
-        "order_request": [int(o["order_row_id"]) for o in live],
-        "cash_ledger": [int(cash["last_entry_id"]) for cash in state["cash"]],
-    }
-    rows = {}
-    for name, hashes in sorted(chain.parent_hashes().items()):
-        rows_n = len(hashes) - 1
-        rows[name] = (rows_n, {i: hashes[i] for i in sorted({0, rows_n, *wanted.get(name, ())})})
+    hasher = chain.hasher
     return Snapshot(
         chain.seq_n,
         sweep.done,
@@ -122,20 +74,24 @@ def take(sweep: Sweep, chain: BlockChain) -> Snapshot:
         bytes.fromhex(deciding_source_digest()),
         chain.head,
         sweep.states.tobytes(),
-        rows,
+        {name: (hasher.rows_n[name], dict(kept)) for name, kept in sorted(hasher.hashes.items())},
     )
 
 
-def resume(inputs: RunInputs, snapshot: Snapshot) -> tuple[Sweep, BlockChain]:
+def resume(inputs: Inputs, snapshot: Snapshot) -> tuple[Sweep, BlockChain]:
     """Return a run that stands right after the snapshot's block."""
     states: npt.NDArray[np.void] = np.frombuffer(snapshot.state, STATE).copy()
     sweep = Sweep(inputs, states, snapshot.events_n, snapshot.seq_n)
     chain = BlockChain(
         inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds(), seq_n=snapshot.seq_n, head=snapshot.block_hash
     )
-    hashes = chain.parent_hashes()
-    for name, (rows_n, kept) in snapshot.rows.items():
-        hashes[name] = KeptHashes(rows_n, kept)
+    orders = {
+        s: (int(o["signal_id"]), int(o["order_row_id"]), int(o["status_id"]))
+        for s, o in enumerate(states[0]["orders"])
+        if o["order_id"] != 0
+    }
+    entries = {quote: int(cash["last_entry_id"]) for quote, cash in enumerate(states[0]["cash"])}
+    chain.hasher.restore(snapshot.rows, orders, entries)
     return sweep, chain
 
 

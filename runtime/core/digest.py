@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.core.records import BY_NAME, RECORD_TYPES, RecordType
+from runtime.core.codes import O_CANCELLED, O_DENIED, O_DUST, O_EXPIRED, O_FILLED
+from runtime.core.records import BY_NAME, INSTRUMENTS, QUOTES, RECORD_TYPES, RecordType
 
 BLOCK_TAG: Final = b"ballast.block.1\0"
 GENESIS_TAG: Final = b"ballast.genesis.1\0"
@@ -80,10 +81,12 @@ def forecast_hash(row: bytes, feature_digest: bytes) -> bytes:
 
 
 class RowHasher:
-    """Computes row hashes and remembers those that later rows name as parents.
+    """Computes row hashes and remembers those that later rows can name as parents.
 
     Rows of all types must be given in the order of `RECORD_TYPES` (parents before children). Row ids are dense from
-    1, so a parent's hash is found by its id.
+    1, so a row's id is its number within its type. Most parents stand in the same block; older ones are only the signal and
+    the last row of an instrument's open order, and the last cash entry of each currency. `settle` forgets all others, so
+    that the memory needed does not grow with history.
 
     Args:
         policy_digest: 32 bytes, parent of every signal.
@@ -93,16 +96,41 @@ class RowHasher:
     def __init__(self, policy_digest: bytes, forecast: ForecastHash) -> None:
         self.policy_digest = policy_digest
         self.forecast = forecast
-        self.hashes: dict[str, list[bytes]] = {name: [NO_PARENT] for name in sorted(_PARENT_TABLES)}
+        self.hashes: dict[str, dict[int, bytes]] = {name: {0: NO_PARENT} for name in sorted(_PARENT_TABLES)}
+        self.rows_n = dict.fromkeys(self.hashes, 0)
+        self._orders: dict[int, tuple[int, int, int]] = {}  # by instrument: signal, row and status of its last order row
+        self._entries: dict[int, int] = {}  # by currency: its last cash entry
+
+    def copy(self) -> RowHasher:
+        """Return a hasher that goes on from here; what it is given leaves this one as it is."""
+        other = RowHasher(self.policy_digest, self.forecast)
+        other.restore({name: (self.rows_n[name], kept) for name, kept in self.hashes.items()}, self._orders, self._entries)
+        return other
+
+    def restore(
+        self, rows: dict[str, tuple[int, dict[int, bytes]]], orders: dict[int, tuple[int, int, int]], entries: dict[int, int]
+    ) -> None:
+        """Go on from a place in the chain.
+
+        Args:
+            rows: per parent table, how many rows there are, and hashes by row id.
+            orders: by instrument, the signal, the last row and the status of its open order.
+            entries: by currency, the last cash entry.
+        """
+        self.rows_n = {name: rows_n for name, (rows_n, _) in rows.items()}
+        self.hashes = {name: dict(kept) for name, (_, kept) in rows.items()}
+        self._orders = dict(orders)
+        self._entries = dict(entries)
 
     def hash_rows(self, record: RecordType, rows: npt.NDArray[np.void]) -> list[bytes]:
-        """Return the row hashes of consecutive rows of one type."""
+        """Return the row hashes of consecutive rows of one type; raise `LookupError` on a parent that is not known."""
         size = record.dtype.itemsize
         data = rows.tobytes()
         code = struct.pack("<q", record.code)
         parents = [self._parent_hashes(table, column, rows) for table, column in record.parents]
         sha256 = hashlib.sha256
         kept = self.hashes.get(record.name)
+        first_id = self.rows_n.get(record.name, 0) + 1
         result = []
         for i in range(len(rows)):
             content = code + data[i * size : (i + 1) * size]
@@ -111,17 +139,43 @@ class RowHasher:
             row_hash = sha256(content).digest()
             result.append(row_hash)
             if kept is not None:
-                kept.append(row_hash)  # a ledger entry's parent may be the row just before it
+                kept[first_id + i] = row_hash  # a ledger entry's parent may be the row just before it
+        if kept is not None:
+            self.rows_n[record.name] += len(rows)
+            self._note(record, rows, range(first_id, first_id + len(rows)))
         return result
 
-    def _parent_hashes(self, table: str, column: str, rows: npt.NDArray[np.void]) -> tuple[list[bytes], list[int]]:
-        """Return a list of hashes and, per row, the index of its parent in that list."""
+    def settle(self) -> None:
+        """Forget what no row after the last one given can name: call it between blocks, after rows of every type."""
+        slots = range(INSTRUMENTS)
+        self._orders = {s: o for s, o in self._orders.items() if s in slots and o[2] not in _ENDED}
+        self._entries = {quote: n for quote, n in self._entries.items() if quote in range(QUOTES)}
+        named = {
+            "trade_signal": [signal_id for signal_id, _, _ in self._orders.values()],
+            "order_request": [row_id for _, row_id, _ in self._orders.values()],
+            "cash_ledger": self._entries.values(),
+        }
+        for name, known in self.hashes.items():
+            self.hashes[name] = {i: known[i] for i in (0, *named.get(name, ()))}
+
+    def _note(self, record: RecordType, rows: npt.NDArray[np.void], ids: range) -> None:
+        if record.name == "order_request":
+            last = zip(rows["signal_id"].tolist(), ids, rows["status_id"].tolist(), strict=True)
+            self._orders.update(zip(rows["instrument_id"].tolist(), last, strict=True))
+        elif record.name == "cash_ledger":
+            self._entries.update(zip(rows["quote_id"].tolist(), ids, strict=True))
+
+    def _parent_hashes(self, table: str, column: str, rows: npt.NDArray[np.void]) -> tuple[Hashes, list[int]]:
+        """Return hashes and, per row, the index of its parent in them."""
         if table == "policy":
-            return [self.policy_digest], [0] * len(rows)
+            return {0: self.policy_digest}, [0] * len(rows)
         if table == "forecast":
             pairs = zip(rows["instrument_id"].tolist(), rows["forecast_t"].tolist(), strict=True)
             return [self.forecast(i, t) if t else NO_PARENT for i, t in pairs], list(range(len(rows)))
         return self.hashes[table], rows[column].tolist()
 
 
+Hashes = dict[int, bytes] | list[bytes]
+_ENDED: Final = (O_FILLED, O_CANCELLED, O_EXPIRED, O_DUST, O_DENIED)
+"""Statuses after which no row names the order again (a rejected one is cancelled, or waits, in the same block)."""
 _PARENT_TABLES: Final = {table for record in RECORD_TYPES for table, _ in record.parents if table in BY_NAME}

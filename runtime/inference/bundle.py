@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,32 @@ from runtime.inference.panel import Ints
 
 FORECASTS_TAG: Final = b"ballast.forecasts.1\0"
 DIGEST_BYTES: Final = 32
+
+
+class RowTable(Protocol):
+    """Records by row number, [N, INSTRUMENTS]: an array, or a file of which only a few rows are in memory at a time."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: int, /) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.void]: ...
+
+
+class ForecastTable(Protocol):
+    """What a run reads of `Forecasts`, in memory or stored."""
+
+    @property
+    def at_t(self) -> Ints:
+        """Int64 [N], decision times, strictly increasing."""
+
+    @property
+    def rows(self) -> RowTable:
+        """FORECAST [N, INSTRUMENTS]."""
+
+    @property
+    def feature_digests(self) -> Sequence[bytes]:
+        """32 bytes per time."""
 
 
 @dataclass(frozen=True)

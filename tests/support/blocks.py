@@ -33,10 +33,7 @@ def iterate_blocks(
     rng = np.random.Generator(np.random.PCG64(seed))
     hasher = RowHasher(POLICY_DIGEST, lambda _instrument, _forecast_t: NO_PARENT)
     records = [BY_NAME["portfolio_hourly_state"], BY_NAME["risk_hourly_state"]]
-    pads = [bytes(32)] * seq_n
-    for record in records:
-        if record.name in hasher.hashes:
-            hasher.hashes[record.name] += pads
+    hasher.rows_n["portfolio_hourly_state"] = seq_n
     for _ in range(count):
         seq_n += 1
         at_t = FIRST_T + seq_n * HOUR_T

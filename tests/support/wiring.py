@@ -15,10 +15,11 @@ from runtime.core import step
 from runtime.core.digest import HEADER, SECTION, Block, RowHasher, decode_payload
 from runtime.core.records import RECORD_TYPES
 from runtime.engine import BlockChain, RunInputs, StageSeconds, backtest_events, new_out, new_state
+from runtime.verify import forecast_hashes
 from tests.support.desk import Desk
 
 GENESIS = b'{"account_id":1,"mode_id":1}'
-OVER = (c.O_CANCELLED, c.O_EXPIRED, c.O_DUST)
+OVER = (c.O_CANCELLED, c.O_CANCELLING, c.O_EXPIRED, c.O_DUST)
 
 
 def run_with_exchange(inputs: RunInputs, exchange: SimulatedExchange) -> list[Block]:
@@ -28,7 +29,7 @@ def run_with_exchange(inputs: RunInputs, exchange: SimulatedExchange) -> list[Bl
     bars, forecasts, clusters = inputs.bars, inputs.forecasts.rows, inputs.clusters.rows
     chain = BlockChain(inputs, bars, forecasts, clusters, StageSeconds())
     journal = MemoryJournal(genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id)
-    hasher = RowHasher(bytes.fromhex(genesis.policy_digest), chain._forecast_hash)
+    hasher = RowHasher(bytes.fromhex(genesis.policy_digest), forecast_hashes(inputs.forecasts))
     open_orders: dict[int, ApprovedOrder] = {}
 
     def take(event: np.ndarray) -> None:

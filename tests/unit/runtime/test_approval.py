@@ -42,7 +42,7 @@ def rehashed(order: ApprovedOrder, **fields: int) -> ApprovedOrder:
     row = changed(order, **fields)
     hasher = RowHasher(bytes(32), lambda _i, _t: bytes(32))
     signal_id = int(np.frombuffer(row, ORDER_REQUEST.dtype)[0]["signal_id"])
-    hasher.hashes["trade_signal"] += [order.signal_hash] * signal_id
+    hasher.hashes["trade_signal"][signal_id] = order.signal_hash
     (row_hash,) = hasher.hash_rows(ORDER_REQUEST, np.frombuffer(row, ORDER_REQUEST.dtype))
     return dataclasses.replace(order, row=row, row_hash=row_hash)
 
@@ -132,7 +132,7 @@ def test_a_signal_hash_that_is_not_the_parents_is_refused(office: Office, order:
     (block,) = office.journal.read(1, 1)
     hashes = row_hashes_of(block, RowHasher(bytes(32), lambda _instrument, _forecast_t: bytes(32)))
     with pytest.raises(InvariantError, match="does not match its row hash"):
-        approved_orders(office.journal, 1, hashes, [bytes(32), b"x" * 32])
+        approved_orders(office.journal, 1, hashes, {1: b"x" * 32})
     with pytest.raises(InvariantError, match="does not match its row hash"):
-        approved_orders(office.journal, 1, hashes, [])
+        approved_orders(office.journal, 1, hashes, {})
     assert order

@@ -107,7 +107,7 @@ def rehashed(block: Block, payload: bytes) -> Block:
     """Return a block with another payload and hashes that fit it, as a forger would make it."""
     gathered = gather([block._replace(payload=payload)])
     hasher = RowHasher(POLICY_DIGEST, lambda _i, _t: NO_PARENT)
-    hasher.hashes["portfolio_hourly_state"] += [NO_PARENT] * 4
+    hasher.hashes["portfolio_hourly_state"] |= dict.fromkeys(range(4), NO_PARENT)
     hashes = [h for name, rows in gathered.tables.items() for h in hasher.hash_rows(BY_NAME[name], rows)]
     records_digest = hashlib.sha256(b"".join(hashes)).digest()
     header = HEADER.pack(*HEADER.unpack(block.header)[:5], len(hashes))

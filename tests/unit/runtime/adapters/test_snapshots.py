@@ -14,7 +14,7 @@ from runtime.cli import main
 from runtime.core.digest import SECTION, Block, decode_payload
 from runtime.core.records import BY_NAME, STATE
 from runtime.difference import FailureClass
-from runtime.engine import BlockChain, StageSeconds, Sweep, blocks_of, iterate_blocks
+from runtime.engine import BlockChain, ForgottenHash, RunInputs, StageSeconds, Sweep, blocks_of, iterate_blocks
 from runtime.errors import UsageError
 from runtime.genesis import Genesis
 from runtime.replay import Level, replay
@@ -26,12 +26,16 @@ from tests.support.replays import change_state, failed, rechain, stored_blocks
 Out = pytest.CaptureFixture[str]
 
 
+def start(inputs: RunInputs) -> tuple[Sweep, BlockChain]:
+    sweep = Sweep(inputs)
+    return sweep, BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds())
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_from_any_snapshot_equals_from_the_genesis(seed: int) -> None:
     inputs = random_inputs(seed, 420, 12, BUSY, wildness=1.5)
     whole = [block for blocks in iterate_blocks(inputs) for block in blocks]
-    sweep = Sweep(inputs)
-    chain = BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds())
+    sweep, chain = start(inputs)
     taken = [snapshots.take(sweep, chain)]
     made = []
     while not sweep.finished:
@@ -56,8 +60,7 @@ def stored(tmp_path: Path) -> tuple[Path, Path, list[Path]]:
     journaled = stored_blocks(run_dir)
     genesis = Genesis.model_validate_json((run_dir / "genesis.json").read_bytes())
     inputs = dataclasses.replace(inputs, genesis=genesis)
-    sweep = Sweep(inputs)
-    chain = BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds())
+    sweep, chain = start(inputs)
     sweep.advance(150)
     blocks = chain.extend(sweep.out)
     assert blocks == journaled[: len(blocks)]
@@ -145,14 +148,22 @@ def test_snapshots_that_do_not_fit_are_passed_over(
     assert replay(run_dir, home, from_block=330).first_block == 1
 
 
-def test_a_forgotten_parent_is_an_error_and_never_another_hash() -> None:
-    kept = snapshots.KeptHashes(5, {0: bytes(32), 5: b"5" * 32})
-    kept.append(b"6" * 32)
-    assert (len(kept), kept[5], kept[6], kept[0]) == (7, b"5" * 32, b"6" * 32, bytes(32))
-    assert kept[5:7] == [b"5" * 32, b"6" * 32]
-    for row_id in (1, 4):
-        with pytest.raises(snapshots.ForgottenHash):
-            kept[row_id]
+def test_a_snapshot_without_a_needed_hash_is_named_and_not_believed(tmp_path: Path) -> None:
+    inputs = random_inputs(2, 300, 12, BUSY, wildness=1.5)
+    run_dir = store_run(tmp_path, inputs)
+    genesis = Genesis.model_validate_json((run_dir / "genesis.json").read_bytes())
+    sweep, chain = start(dataclasses.replace(inputs, genesis=genesis))
+    while len(chain.hasher.hashes["order_request"]) < 3:
+        sweep.advance(sweep.done + 7)
+        chain.extend(sweep.out)
+    snapshot = snapshots.take(sweep, chain)
+    rows_n, kept = snapshot.rows["order_request"]
+    poor = snapshot._replace(rows=snapshot.rows | {"order_request": (rows_n, {0: kept[0]})})
+    with pytest.raises(ForgottenHash):
+        list(blocks_of(*snapshots.resume(inputs, poor)))
+    snapshots.store(run_dir, poor)
+    failure = failed(replay(run_dir, tmp_path, from_block=snapshot.seq_n + 1), FailureClass.STATE_DIVERGENCE)
+    assert failure.record == "snapshot"
 
 
 def test_the_options_of_the_command(stored: tuple[Path, Path, list[Path]], capsys: Out) -> None:
