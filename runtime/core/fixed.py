@@ -174,10 +174,12 @@ def round_down(value: int, unit: int) -> int:
 
 @core
 def mul_floor_saturating(a: int, b: int, c: int) -> int:
-    """Return a * b / c rounded down for non-negative a and b, or a quarter of int64's range when it would exceed that.
+    """Return a * b / c rounded down for non-negative a and b, at most a quarter of int64's range.
 
-    For measures of the market (traded value), never for money.
+    For measures of the market (traded value) and of the account (its peak), never for money.
     """
-    if b > 0 and a // c >= I64_MAX // 4 // b:
-        return I64_MAX // 4
+    most = I64_MAX // 4
+    # for c >= 4 b the result is at most a / 4, and the quotient below would not fit
+    if c // 4 < b and a >= mul_ceil(most, c, b):
+        return most
     return mul_floor(a, b, c)

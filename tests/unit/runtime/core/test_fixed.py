@@ -1,87 +1,182 @@
-"""The fixed-point arithmetic against exact fractions, in whichever mode the suite runs (JIT on, or off)."""
+"""The fixed-point arithmetic at chosen places: ends of int64, signs, exact quotients, and every branch of the long division.
+
+The compiled counterparts are called as well: with the JIT off they run on NumPy's 64-bit words. Random cases: `test_fixed_fuzz.py`.
+"""
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
-from fractions import Fraction
-from math import ceil, floor
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from runtime.core import fixed
 
 HIGH, LOW = 2**63 - 1, -(2**63)
-FUNCTIONS = {fixed.mul_floor: floor, fixed.mul_ceil: ceil}
-EDGES = st.sampled_from(
-    [0, 1, -1, 2, -2, HIGH, LOW, HIGH - 1, LOW + 1, 2**62, -(2**62), 2**32, 2**32 - 1, -(2**32), 10**8, 10**6]
-)
-WORDS = st.one_of(EDGES, st.integers(LOW, HIGH), st.integers(-(10**12), 10**12))
+REFUSED = "OverflowError"
+NO_DIVISOR = "ZeroDivisionError"
 
 
-def oracle(a: int, b: int, c: int, function: object) -> int | str:
-    if c <= 0:
-        return "ZeroDivisionError"
-    exact = FUNCTIONS[function](Fraction(a * b, c))
-    return exact if LOW <= exact <= HIGH else "OverflowError"
-
-
-def outcome(function: object, *words: int) -> int | str:
+def outcome(function: Callable[..., Any], *arguments: object) -> int | str:
+    """Return a function's integer, or the name of what it raises; 64-bit words wrap, as they do when compiled."""
     try:
-        return int(function(*(np.int64(word) for word in words)))
+        with np.errstate(over="ignore"):
+            return int(function(*arguments))
     except (OverflowError, ZeroDivisionError) as e:
         return type(e).__name__
 
 
-@settings(max_examples=3_000, deadline=None)
-@given(WORDS, WORDS, WORDS, st.sampled_from(list(FUNCTIONS)))
-def test_product_over_divisor_is_exact(a: int, b: int, c: int, function: object) -> None:
-    assert outcome(function, a, b, c) == oracle(a, b, c, function)
+def words(a: int, b: int, c: int, rounding: int) -> int | str:
+    """Run the compiled counterpart of the specification."""
+    made = fixed._compiled_mul_div(a, b, c, rounding)
+    return outcome(made, np.int64(a), np.int64(b), np.int64(c), np.int64(rounding))
 
 
-@settings(max_examples=1_000, deadline=None)
-@given(WORDS, WORDS)
-def test_sum_is_exact_or_refused(a: int, b: int) -> None:
-    assert outcome(fixed.add, a, b) == (a + b if LOW <= a + b <= HIGH else "OverflowError")
+def sum_words(a: int, b: int) -> int | str:
+    """Run the compiled counterpart of the checked sum."""
+    return outcome(fixed._compiled_add(a, b), np.int64(a), np.int64(b))
 
 
-def boundary_cases(seed: int, count: int) -> None:
-    """Check quotients that straddle the ends of int64, and exact halves: neither is rounded to the nearest."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        c = rng.randint(1, HIGH)
-        product = rng.choice([2**63, LOW]) * c + rng.randint(-2, 2) * c + rng.randint(-2, 2)
-        a = rng.randint(1, 2**40)
-        b = product // a
-        if LOW <= b <= HIGH:
-            function = rng.choice(list(FUNCTIONS))
-            assert outcome(function, a, b, c) == oracle(a, b, c, function), (seed, a, b, c)
-        c = 2 * rng.randint(1, 2**61)
-        b = rng.randint(-(2**40), 2**40) * 2 + 1
-        for function in FUNCTIONS:
-            assert outcome(function, c // 2, b, c) == oracle(c // 2, b, c, function), (seed, c // 2, b, c)
+# a, b, c, rounded down, rounded up
+PRODUCTS = [
+    (0, 5, 3, 0, 0), (5, 0, 3, 0, 0), (1, 1, 2, 0, 1), (-1, 1, 2, -1, 0), (1, -1, 2, -1, 0), (-1, -1, 2, 0, 1),
+    (7, 3, 7, 3, 3), (-7, 3, 7, -3, -3), (10, 10, 3, 33, 34), (-10, 10, 3, -34, -33), (1, 1, HIGH, 0, 1), (-1, 1, HIGH, -1, 0),
+    (HIGH, 1, 1, HIGH, HIGH), (LOW, 1, 1, LOW, LOW), (HIGH, HIGH, HIGH, HIGH, HIGH), (LOW, HIGH, HIGH, LOW, LOW),
+    (LOW, LOW, HIGH, REFUSED, REFUSED), (HIGH, 2, 1, REFUSED, REFUSED), (LOW, -1, 1, REFUSED, REFUSED), (LOW, 2, 1, REFUSED, REFUSED),
+    (HIGH, 3, 2, REFUSED, REFUSED), (2**62, 4, 2, REFUSED, REFUSED), (2**62, -4, 2, LOW, LOW), (-(2**62), 5, 2, REFUSED, REFUSED),
+    (HIGH, HIGH - 1, HIGH, HIGH - 1, HIGH - 1),
+    # the end of int64 between the two roundings: 2**63 - 1/2, -2**63 - 1/2, -2**63 + 1/2
+    (2**62, 4 * 3, 6, REFUSED, REFUSED), ((2**64 - 1) // 3, 3, 2, HIGH, REFUSED), (-((2**64 + 2) // 6), 6, 2, REFUSED, REFUSED),
+    (-(2**60), 16 * 10**6 + 1, 2 * 10**6, REFUSED, REFUSED), (-(2**60) + 1, 16, 2, LOW + 8, LOW + 8),
+    # products at the edge of one word
+    (2**32, 2**32, 2**32, 2**32, 2**32), (2**32 - 1, 2**32 + 1, 1, REFUSED, REFUSED), (2**32 - 1, 2**32 + 1, 2, HIGH, REFUSED),
+    (2**32, 2**32, 2, REFUSED, REFUSED), (2**32, -(2**32), 2, LOW, LOW), (2**32, 2**32, 3, 6_148_914_691_236_517_205, 6_148_914_691_236_517_206),
+    (5, 7, 0, NO_DIVISOR, NO_DIVISOR), (5, 7, -1, NO_DIVISOR, NO_DIVISOR), (5, 7, LOW, NO_DIVISOR, NO_DIVISOR), (0, 0, 1, 0, 0),
+]  # fmt: skip
 
 
-def test_boundaries_and_halves() -> None:
-    boundary_cases(1, 10_000)
+@pytest.mark.parametrize(("a", "b", "c", "down", "up"), PRODUCTS)
+def test_products_at_chosen_places(a: int, b: int, c: int, down: int | str, up: int | str) -> None:
+    assert outcome(fixed.mul_floor, a, b, c) == words(a, b, c, fixed.FLOOR) == down
+    assert outcome(fixed.mul_ceil, a, b, c) == words(a, b, c, fixed.CEIL) == up
 
 
-@pytest.mark.slow
-def test_a_million_boundary_weighted_cases() -> None:
-    boundary_cases(2, 350_000)
+def factored(target: int, rest: int) -> tuple[int, int, int]:
+    """Return words a, b, c with a x b = target x c + rest, rest < c."""
+    for c in range(rest + 1, 200):
+        for a in range(c, 2_000):
+            b, left = divmod(target * c + rest, a)
+            if left == 0 and LOW <= b <= HIGH:
+                return a, b, c
+    raise AssertionError((target, rest))
 
 
-@pytest.mark.parametrize(("value", "unit", "expected"), [(0, 7, 0), (6, 7, 0), (7, 7, 7), (20, 7, 14)])
+@pytest.mark.parametrize("target", [HIGH - 1, HIGH, HIGH + 1, LOW, LOW - 1, LOW - 2])
+@pytest.mark.parametrize("rest", [0, 1, 2])
+def test_the_quotient_beside_either_end_is_exact_or_refused(target: int, rest: int) -> None:
+    a, b, c = factored(target, rest)
+    above = target + (rest > 0)
+    down = target if LOW <= target <= HIGH else REFUSED
+    up = above if LOW <= above <= HIGH else REFUSED
+    for x, y in ((a, b), (b, a), (-a, -b)):
+        if LOW <= y <= HIGH:
+            assert outcome(fixed.mul_floor, x, y, c) == words(x, y, c, fixed.FLOOR) == down
+            assert outcome(fixed.mul_ceil, x, y, c) == words(x, y, c, fixed.CEIL) == up
+
+
+SUMS = [
+    (1, 2, 3), (HIGH, 0, HIGH), (HIGH, 1, REFUSED), (HIGH - 1, 1, HIGH), (LOW, 0, LOW), (LOW, -1, REFUSED), (LOW + 1, -1, LOW),
+    (HIGH, LOW, -1), (LOW, HIGH, -1), (HIGH, HIGH, REFUSED), (LOW, LOW, REFUSED), (2**62, 2**62, REFUSED), (-(2**62), -(2**62), LOW),
+    (-5, 5, 0), (-5, 4, -1), (0, 0, 0), (2**62, 2**62 - 1, HIGH),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), SUMS)
+def test_sums_at_chosen_places(a: int, b: int, expected: int | str) -> None:
+    assert outcome(fixed.add, a, b) == sum_words(a, b) == expected
+
+
+def test_specification_and_counterpart_give_one_integer_type() -> None:
+    assert type(fixed._mul_div(2, 3, 1, fixed.FLOOR)) is type(fixed._add(2, 3)) is np.int64
+
+
+@pytest.mark.parametrize(("value", "magnitude"), [(0, 0), (1, 1), (-1, 1), (HIGH, HIGH), (LOW + 1, HIGH), (LOW, 2**63)])
+def test_a_magnitude_is_a_word(value: int, magnitude: int) -> None:
+    assert outcome(fixed._magnitude, np.int64(value)) == magnitude
+
+
+def divided(high: int, low: int, divisor: int) -> tuple[int, int]:
+    with np.errstate(over="ignore"):
+        quotient, rest = fixed._divide_128(np.uint64(high), np.uint64(low), np.uint64(divisor))
+    return int(quotient), int(rest)
+
+
+HARD = [0, 1, 2, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
+"""Halves of words that make the first guess of a quotient digit too large by one, by two, or beyond a digit."""
+
+
+def test_the_long_division_with_hard_digits() -> None:
+    rng = random.Random(7)
+    for v1 in [1, 3, 2**30, 2**31, 2**31 + 1, 2**32 - 1]:
+        for v0 in HARD:
+            divisor = v1 << 32 | v0
+            for u1 in HARD:
+                for u0 in HARD:
+                    high = min(divisor - 1, rng.choice([divisor - 1, divisor - 2, divisor // 2, 1, rng.randrange(divisor)]))
+                    dividend = high << 64 | u1 << 32 | u0
+                    assert divided(high, u1 << 32 | u0, divisor) == divmod(dividend, divisor)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
+def test_the_long_division_shifts_any_divisor(divisor: int) -> None:
+    for high in {0, divisor // 3, divisor - 1}:
+        for low in (0, 1, 2**32 - 1, 2**32, 2**63, 2**64 - 1):
+            assert divided(high, low, divisor) == divmod(high << 64 | low, divisor)
+
+
+# high, next digit, divisor's halves, and how many guesses are too large
+DIGITS = [
+    (5, 0, 2**31, 0),
+    (2**63 - 1, 2**32 - 1, 2**31, 2**32 - 1),
+    (2**31 << 32, 0, 2**31, 2**32 - 1),
+    (2**62, 0, 2**31, 2**31),
+    ((2**31 << 32) + 2**31 - 1, 2**32 - 2, 2**31, 2**32 - 1),
+    (2**64 - 2**33, 0, 2**32 - 1, 2**32 - 1),
+]
+
+
+@pytest.mark.parametrize(("high", "following", "v1", "v0"), DIGITS)
+def test_a_digit_of_the_quotient_is_exact(high: int, following: int, v1: int, v0: int) -> None:
+    with np.errstate(over="ignore"):
+        digit = int(fixed._digit(np.uint64(high), np.uint64(following), np.uint64(v1), np.uint64(v0)))
+    assert digit == (high << 32 | following) // (v1 << 32 | v0)
+
+
+@pytest.mark.parametrize(("a", "b", "smaller", "larger"), [(1, 2, 1, 2), (2, 1, 1, 2), (-1, 1, -1, 1), (3, 3, 3, 3)])
+def test_the_smaller_and_the_larger(a: int, b: int, smaller: int, larger: int) -> None:
+    assert (fixed.imin(a, b), fixed.imax(a, b)) == (smaller, larger)
+
+
+@pytest.mark.parametrize(("value", "unit", "expected"), [(0, 7, 0), (6, 7, 0), (7, 7, 7), (20, 7, 14), (21, 1, 21)])
 def test_round_down(value: int, unit: int, expected: int) -> None:
     assert fixed.round_down(value, unit) == expected
 
 
-def test_jit_off_follows_the_same_oracle(repository: Path) -> None:
-    script = "from tests.unit.runtime.core.test_fixed import boundary_cases; boundary_cases(3, 2000)"
-    subprocess.run([sys.executable, "-c", script], cwd=repository, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)
+QUARTER = HIGH // 4
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "expected"),
+    [
+        (10, 10, 3, 33), (0, 0, 1, 0), (5, 0, 1, 0), (HIGH, 0, 1, 0), (HIGH, HIGH, 1, QUARTER), (HIGH, 1, 1, QUARTER),
+        (QUARTER, 1, 1, QUARTER), (QUARTER - 1, 1, 1, QUARTER - 1), (QUARTER + 1, 1, 1, QUARTER), (QUARTER // 8, 8, 1, QUARTER // 8 * 8),
+        (QUARTER // 8 - 1, 8, 1, QUARTER // 8 * 8 - 8), (QUARTER // 8 - 1, 80, 10, QUARTER // 8 * 8 - 8), (HIGH, HIGH, HIGH, QUARTER),
+        (HIGH, 3, HIGH, 3), (HIGH - 1, 3, HIGH, 2), (2**61, 1, 1, QUARTER), (2**61 - 2, 1, 1, 2**61 - 2),
+        (1, QUARTER // 2 + 1, 1, QUARTER // 2 + 1), (HIGH, 1, 4, QUARTER), (HIGH, 1, 5, HIGH // 5), (HIGH, 2, 8, QUARTER),
+        (QUARTER, 4, 4, QUARTER), (QUARTER - 1, 4, 4, QUARTER - 1), (3, QUARTER, 4, QUARTER * 3 // 4), (7, 0, 3, 0),
+    ],
+)  # fmt: skip
+def test_a_measure_of_the_market_saturates(a: int, b: int, c: int, expected: int) -> None:
+    assert fixed.mul_floor_saturating(a, b, c) == expected
