@@ -6,6 +6,7 @@ behind the journal but never lead it. (Live accounts will sign it with a key fro
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -38,6 +39,15 @@ def full_sync(fd: int) -> None:
         fcntl.fcntl(fd, _FULL_SYNC)
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush what a folder says of its files: their names, new, changed or gone."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        full_sync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_anchor(path: Path, anchor: Anchor) -> None:
     """Replace the anchor file durably: write beside it, sync, rename, sync the folder.
 
@@ -52,18 +62,13 @@ def write_anchor(path: Path, anchor: Anchor) -> None:
     })  # fmt: skip
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            os.write(fd, content)
-            full_sync(fd)
-        finally:
-            os.close(fd)
+        with temporary.open("wb", buffering=0) as file:
+            written_n = file.write(content)
+            if written_n != len(content):
+                raise OSError(errno.ENOSPC, f"{written_n} of {len(content)} bytes written")
+            full_sync(file.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            full_sync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as e:
         raise EnvironmentFailure(
             f"cannot write the head anchor {path}: {e.strerror or e}",
@@ -92,7 +97,7 @@ def read_anchor(path: Path) -> Anchor | None:
         head = Head(value["seq_n"], bytes.fromhex(value["block_hash"]))
         anchor = Anchor(bytes.fromhex(value["genesis_hash"]), head)
         version = value["version"]
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise _not_an_anchor(path, "it cannot be parsed") from e
     if version != ANCHOR_VERSION or type(head.seq_n) is not int or head.seq_n < 0:
         raise _not_an_anchor(path, f"version {version!r}, seq_n {head.seq_n!r}")

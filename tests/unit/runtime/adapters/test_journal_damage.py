@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from runtime.adapters.anchor import ANCHOR_NAME, Anchor, write_anchor
-from runtime.adapters.journal_sqlite import _SCHEMA, SCHEMA_VERSION, SqliteJournal, TruncatedJournal
+from runtime.adapters.journal_file import SCHEMA, SCHEMA_VERSION
+from runtime.adapters.journal_sqlite import SqliteJournal, TruncatedJournal
 from runtime.errors import DataError, EnvironmentFailure, VerificationError
 from runtime.ports import Head
 from tests.support.blocks import GENESIS
@@ -129,7 +132,7 @@ def test_a_cell_that_turned_into_text_is_found_when_opening(path: Path, table: s
     connection.commit()
     connection.close()
     connection = sqlite3.connect(path)
-    for sql in _SCHEMA:
+    for sql in SCHEMA:
         if sql.startswith("CREATE TRIGGER"):
             connection.execute("DROP TRIGGER IF EXISTS " + sql.split()[2])
             connection.execute(sql)
@@ -146,7 +149,7 @@ def test_a_missing_or_foreign_anchor(path: Path) -> None:
     anchor.unlink()
     with pytest.raises(VerificationError, match="anchor head.json is missing"):
         SqliteJournal.open(path)
-    for wrong in (b"", b"[]", b"{}", content.replace(b'"version":1', b'"version":2'), content[:-2]):
+    for wrong in (b"", b"[]", b"{}", b"[" * 100_000, content.replace(b'"version":1', b'"version":2'), content[:-2]):
         anchor.write_bytes(wrong)
         with pytest.raises(VerificationError, match="is not a head anchor"):
             SqliteJournal.open(path)
@@ -163,6 +166,47 @@ def test_a_crash_between_creation_and_first_anchor_is_no_damage(path: Path) -> N
     journal = SqliteJournal.open(path, writable=True)
     journal.append(BLOCKS)
     journal.close()
+    SqliteJournal.open(path).close()
+
+
+def test_a_creation_that_was_killed_can_be_repeated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = os.fork()
+    if writer == 0:
+        monkeypatch.setattr(
+            "runtime.adapters.journal_file.genesis_hash", lambda _genesis: os._exit(9)
+        )  # tables, no genesis yet
+        SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+        os._exit(0)
+    _, status = os.waitpid(writer, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert [left.name for left in path.parent.iterdir()] == [".partial-journal.sqlite"]
+    written(path)
+    assert sorted(left.name for left in path.parent.iterdir()) == [ANCHOR_NAME, "journal.sqlite"]
+
+
+@pytest.mark.parametrize("left", ["journal.sqlite-wal", "journal.sqlite-journal", ANCHOR_NAME])
+def test_no_journal_is_made_over_the_remains_of_another(path: Path, left: str) -> None:
+    """A log would flow into the new journal; an anchor is the last witness that there was one."""
+    path.parent.mkdir()
+    path.with_name(left).write_bytes(b"remains")
+    with pytest.raises(EnvironmentFailure, match=f"{left} exists"):
+        SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    assert path.with_name(left).read_bytes() == b"remains"
+    assert not path.exists()
+
+
+def test_an_anchor_that_was_written_in_part_takes_no_place(path: Path) -> None:
+    written(path)
+    anchor = path.with_name(ANCHOR_NAME)
+    before = anchor.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as on a full disk: the first hundred bytes fit
+    try:
+        with pytest.raises(EnvironmentFailure, match="100 of"):
+            write_anchor(anchor, Anchor(bytes(32), Head(0, bytes(32))))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert anchor.read_bytes() == before
     SqliteJournal.open(path).close()
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, write_anchor
-from runtime.adapters.journal_memory import MemoryJournal
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.core.digest import genesis_hash
 from runtime.errors import EnvironmentFailure, InvariantError
@@ -195,7 +190,7 @@ def test_the_anchor_uses_the_platforms_full_sync_where_there_is_one(path: Path, 
 
 
 def test_a_stolen_write_lock_is_one_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.adapters.journal_sqlite.BUSY_MS", 50)
+    monkeypatch.setattr("runtime.adapters.journal_file.BUSY_MS", 50)
     journal = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
     thief = sqlite3.connect(path, isolation_level=None)
     thief.execute("BEGIN IMMEDIATE")
@@ -228,51 +223,3 @@ def test_an_anchor_that_cannot_be_written_is_raised_after_the_blocks_are_durable
     anchor = read_anchor(path.with_name(ANCHOR_NAME))
     assert anchor is not None
     assert anchor.head.seq_n == 12
-
-
-# ---- kill -9 -----------------------------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from pathlib import Path
-from runtime.adapters.journal_sqlite import SqliteJournal
-from tests.support.blocks import make_blocks
-path = Path(sys.argv[1])
-journal = SqliteJournal.open(path, writable=True)
-while True:
-    blocks = make_blocks(int(sys.argv[2]), head=journal.head())
-    for size in (1, 1, 3, len(blocks)):
-        batch, blocks = blocks[:size], blocks[size:]
-        if batch:
-            journal.append(batch)
-            print(batch[-1].seq_n, flush=True)
-"""
-
-
-def test_kill_9_loses_no_acknowledged_block(path: Path) -> None:
-    SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1).close()
-    for round_n in range(5):
-        acknowledged = path.with_name("acknowledged")
-        with acknowledged.open("wb") as out:
-            writer = subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(path), str(20 + 17 * round_n)], cwd=REPOSITORY, stdout=out
-            )
-            deadline = time.monotonic() + 30
-            while acknowledged.stat().st_size == 0 and time.monotonic() < deadline and writer.poll() is None:
-                time.sleep(0.01)
-            time.sleep(0.02 + 0.013 * round_n)
-            os.kill(writer.pid, signal.SIGKILL)
-            writer.wait()
-        lines = acknowledged.read_text().rpartition("\n")[0].split()
-        assert lines, "the writer never wrote"
-        reader = SqliteJournal.open(path)
-        assert reader.head().seq_n >= int(lines[-1])
-        stored = list(reader.read())
-        reader.close()
-        twin = MemoryJournal(GENESIS, account_id=1, mode_id=1)
-        twin.append(stored)
-        assert twin.head() == Head(len(stored), stored[-1].block_hash)
-    copy = path.with_name("copy.sqlite")
-    SqliteJournal.open(path, writable=True).close()
-    shutil.copy(path, copy)
-    assert not path.with_name("journal.sqlite-wal").exists()
