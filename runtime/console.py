@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
 
-from runtime.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BallastError
+from runtime.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BallastError, UsageError
 from runtime.progress import Report
 
 if TYPE_CHECKING:
@@ -264,3 +264,31 @@ def _unexpected(error: Exception) -> int:
     except OSError:
         return _fail("bug", got, expected, f"run it again with {DEBUG_VARIABLE}=1 to see the traceback", EXIT_BUG)
     return _fail("bug", got, expected, f"report the traceback in {f.name} (or set {DEBUG_VARIABLE}=1)", EXIT_BUG)
+
+
+def time_option(text: str | None, option: str) -> int | None:
+    """Return seconds UTC of `2024-12-31` or `2024-12-31T12:00Z`, `None` for no text; without a zone it is UTC, as all times here.
+
+    Raises:
+        UsageError: it is no time; `option` is named.
+    """
+    if not text:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise UsageError(
+            f"{option} {text!r}",
+            expected="a UTC time such as 2024-12-31 or 2024-12-31T12:00",
+            action="write it in ISO 8601, in UTC",
+        ) from e
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def iso_time(at_t: int) -> str:
+    """Return seconds UTC as `2024-12-31T12:00Z`, the form that `time_option` reads."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at_t, UTC).strftime("%Y-%m-%dT%H:%MZ")

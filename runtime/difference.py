@@ -25,6 +25,7 @@ class FailureClass(StrEnum):
     MODEL_CHANGED = "model changed"
     ARITHMETIC = "arithmetic"
     CODE_DRIFT = "code drift"
+    PLATFORM_DRIFT = "platform drift"
     STATE_DIVERGENCE = "state divergence"
     SUMMARY_CHANGED = "summary changed"
 
@@ -39,8 +40,10 @@ class Failure(BaseModel):
         record: record type, or the part of the block (`header`, `inputs_digest`, ...).
         row: the row's own id.
         field: column.
-        stored: what the journal holds.
-        recomputed: what the core computes.
+        stored: what the journal, or the input that the genesis names, holds.
+        recomputed: what the core computes, or the lineage gives.
+        symbol, at_t: asset and time (seconds UTC) of what differs in the lineage.
+        path: file below the home folder that is missing or changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +56,9 @@ class Failure(BaseModel):
     field: str = ""
     stored: str = ""
     recomputed: str = ""
+    symbol: str = ""
+    at_t: int = 0
+    path: str = ""
 
 
 class SummaryFacts(BaseModel):

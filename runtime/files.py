@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,3 +85,37 @@ def create_bytes(target: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `target`; what is left of it at the end is removed, Ctrl-C included."""
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(temporary: Path, target: Path) -> None:
+    """Sync a complete folder and give it its name; a folder of that name makes room first, and comes back if that fails.
+
+    Raises:
+        OSError: it cannot be synced or renamed.
+    """
+    for path in sorted(temporary.rglob("*")):
+        sync(path)
+    sync(temporary)
+    old = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{target.name}")
+    try:
+        with suppress(FileNotFoundError):
+            target.rename(old)
+        temporary.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -3,14 +3,16 @@
 1. open: the journal's schema, its genesis and its anchor (`adapters/journal_sqlite.py`)
 2. inputs: bars and forecasts by content address, the policy by its digest
 3. chain: bytes -> row hashes -> records digests -> block hashes, from the genesis to the head (`verify.py`)
-4. recomputation: the same `iterate_blocks` that made the run; the first block that differs is taken apart
-5. summary: `run.json` against the run root, the head, the blocks and the final value that the steps before established
+4. lineage: bars, clusters, features and forecasts computed again from the lake and the models (`lineage.py`)
+5. recomputation: the same `iterate_blocks` that made the run; the first block that differs is taken apart
+6. summary: `run.json` against the run root, the head, the blocks and the final value that the steps before established
 
-Level `chain` leaves out 4. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
+Level `chain` leaves out 4 and 5, level `decisions`, the default, 4. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
 the chain is verified from the genesis all the same.
 
 A failure has one class, from what was established first. A changed row breaks the chain at its block; the block is then
-computed again all the same, to name the field.
+computed again all the same, to name the field. What comes out otherwise from sound inputs is laid to the source when that is
+another one, then to the platform when that is, and only then to the run.
 """
 
 from __future__ import annotations
@@ -24,19 +26,18 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from runtime.adapters import snapshots
-from runtime.adapters.anchor import ANCHOR_NAME
-from runtime.adapters.inputs import InputChanged, InputMissing, load_bars, load_clusters, load_forecasts
-from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal, TruncatedJournal
-from runtime.adapters.projections import batches, parse_genesis
-from runtime.canonical import sha256_file
-from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
+from runtime.adapters.journal_sqlite import SqliteJournal
+from runtime.adapters.projections import batches
 from runtime.core.digest import Block, RowHasher, run_root
 from runtime.difference import Failure, FailureClass, SummaryFacts, first_difference, summary_difference
 from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep, blocks_of, iterate_blocks
-from runtime.errors import DataError, InvariantError, UsageError, VerificationError
+from runtime.errors import InvariantError, UsageError, VerificationError
+from runtime.evidence import Found, check_genesis, failed, load_inputs, open_journal, read_genesis, unreadable
 from runtime.genesis import Genesis
-from runtime.home import RUN_MARK, RUN_SUMMARY
+from runtime.home import RUN_SUMMARY
 from runtime.jit import deciding_source_digest
+from runtime.lineage import installed_tracer
+from runtime.machine import made_on, this_platform
 from runtime.ports import Head
 from runtime.progress import Report, silent
 from runtime.verify import BadBlock, ChainVerifier, forecast_hashes
@@ -49,6 +50,7 @@ class Level(StrEnum):
 
     CHAIN = "chain"
     DECISIONS = "decisions"
+    LINEAGE = "lineage"
 
 
 class ReplayResult(BaseModel):
@@ -59,6 +61,8 @@ class ReplayResult(BaseModel):
         blocks: blocks compared with what the core computes.
         first_block: the first of them.
         snapshot: digest of the snapshot it began at: parity holds given that snapshot. Empty: from the genesis.
+        same_code: the source that decides is the one that made the run.
+        platform: what differs from the platform that made the run; empty when nothing does, or it is not on record.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,16 +76,9 @@ class ReplayResult(BaseModel):
     journal_head: str
     run_root: str
     same_code: bool
+    platform: tuple[str, ...] = ()
     failure: Failure | None
     seconds: dict[str, float]
-
-
-class _Found(Exception):
-    """Not an error: it carries the answer out of the checks."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
 
 
 def replay(
@@ -107,7 +104,7 @@ def replay(
 
     Raises:
         DataError: the folder is no run.
-        EnvironmentFailure: the journal cannot be read, or was written by a newer version.
+        EnvironmentFailure: the journal cannot be read, or was written by a newer version; no tracer is installed.
         UsageError: the run is of a mode that is not recomputed from stored inputs, or it has no such block.
     """
     return _Replay(run_dir, home, report, level, from_block, at_t, keep_snapshots).run()
@@ -132,17 +129,19 @@ class _Replay:
         self._snapshot: snapshots.Snapshot | None = None
         self._compared_n = 0
         self._same_code = True
+        made = made_on(run_dir)
+        self._platform = made.differences(this_platform()) if made else ()
         self._seconds: dict[str, float] = {}
 
     def run(self) -> ReplayResult:
         failure = None
         try:
-            journal = self._open()
+            journal = open_journal(self._run_dir)
             try:
                 self._check(journal)
             finally:
                 journal.close()
-        except _Found as found:
+        except Found as found:
             failure = found.failure
         before_n = self._snapshot.seq_n if self._snapshot else 0
         return ReplayResult(
@@ -155,6 +154,7 @@ class _Replay:
             journal_head=self._head.block_hash.hex(),
             run_root=self._run_root(),
             same_code=self._same_code,
+            platform=self._platform,
             failure=failure,
             seconds=self._seconds,
         )
@@ -162,38 +162,26 @@ class _Replay:
     def _run_root(self) -> str:
         return run_root(self._genesis_hash, self._head.block_hash, self._head.seq_n) if self._genesis_hash else ""
 
-    def _open(self) -> SqliteJournal:
-        path = self._run_dir / JOURNAL_NAME
-        try:
-            return SqliteJournal.open(path)
-        except DataError as e:
-            if not any((self._run_dir / name).is_file() for name in (RUN_MARK, ANCHOR_NAME, RUN_SUMMARY)):
-                raise
-            if not path.is_file() or path.stat().st_size == 0:
-                what = "is empty" if path.is_file() else "is missing"
-                raise _failed(FailureClass.TRUNCATED, f"the journal {path} {what}") from e
-            raise _failed(FailureClass.CHAIN_BREAK, e.got) from e
-        except TruncatedJournal as e:
-            raise _failed(FailureClass.TRUNCATED, e.got) from e
-        except VerificationError as e:
-            raise _failed(FailureClass.CHAIN_BREAK, e.got) from e
-
     def _check(self, journal: SqliteJournal) -> None:
         self._head = journal.head()
         genesis = self._genesis(journal)
-        inputs = self._inputs(genesis)
+        started = time.perf_counter()
+        inputs = load_inputs(self._home, genesis)
+        self._seconds["inputs"] = time.perf_counter() - started
         started = time.perf_counter()
         try:
             bad = self._verify(journal, inputs)
         except VerificationError as e:  # damaged pages
-            raise _failed(FailureClass.CHAIN_BREAK, e.got) from e
+            raise failed(FailureClass.CHAIN_BREAK, e.got) from e
         finally:
             self._seconds["verify"] = time.perf_counter() - started
         if self._level is Level.CHAIN:
             if bad is not None:
-                raise _failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
+                raise failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
             self._check_summary()
             return
+        if self._level is Level.LINEAGE and bad is None:  # a broken chain is named by its block first
+            self._trace(inputs)
         started = time.perf_counter()
         try:
             self._snapshot = self._find_snapshot(journal, inputs.genesis)
@@ -201,6 +189,16 @@ class _Replay:
         finally:
             self._seconds["recompute"] = time.perf_counter() - started
         self._check_summary()
+
+    def _trace(self, inputs: RunInputs) -> None:
+        """Follow bars, features and forecasts back to the lake and the models."""
+        started = time.perf_counter()
+        try:
+            found = installed_tracer()(self._home, inputs, self._report)
+        finally:
+            self._seconds["lineage"] = time.perf_counter() - started
+        if found is not None:
+            raise self._diverged(None, found.failure) if found.computed else Found(found.failure)
 
     def _check_summary(self) -> None:
         """Compare the summary, which lists and reports show, with what was verified."""
@@ -211,10 +209,10 @@ class _Replay:
         try:
             content = (self._run_dir / RUN_SUMMARY).read_bytes()
         except OSError as e:
-            raise _failed(FailureClass.SUMMARY_CHANGED, _unreadable(RUN_SUMMARY, e), record=RUN_SUMMARY) from e
+            raise failed(FailureClass.SUMMARY_CHANGED, unreadable(RUN_SUMMARY, e), record=RUN_SUMMARY) from e
         failure = summary_difference(RUN_SUMMARY, content, verified)
         if failure is not None:
-            raise _Found(failure)
+            raise Found(failure)
 
     def _find_snapshot(self, journal: SqliteJournal, genesis: Genesis) -> snapshots.Snapshot | None:
         """Return where to begin: the nearest snapshot whose block is the journal's, `None` for the genesis."""
@@ -239,12 +237,12 @@ class _Replay:
         snapshot = self._snapshot
         try:
             self._recompute(journal, inputs, bad)
-        except _Found:
+        except Found:
             if snapshot is None or bad is not None:
                 raise
             self._snapshot = None
             self._recompute(journal, inputs, bad)
-            raise _failed(
+            raise failed(
                 FailureClass.STATE_DIVERGENCE,
                 f"the journal is what the core computes; the snapshot {snapshot.digest} is not the state that its block left",
                 block=snapshot.seq_n,
@@ -253,64 +251,11 @@ class _Replay:
 
     def _genesis(self, journal: SqliteJournal) -> Genesis:
         content = journal.genesis()
-        try:
-            genesis = parse_genesis(content, self._run_dir)
-        except VerificationError as e:
-            raise _failed(FailureClass.CODE_DRIFT, e.got) from e
+        genesis = read_genesis(content, self._run_dir)
         self._genesis_hash = genesis.hash
         self._same_code = genesis.core_digest == deciding_source_digest()
-        if genesis.canonical() != content:
-            raise _failed(FailureClass.CODE_DRIFT, "this version writes the genesis with other bytes")
-        if journal.owner != (genesis.account_id, genesis.mode_id):
-            raise _failed(FailureClass.CHAIN_BREAK, f"the journal says account and mode {journal.owner}, its genesis differs")
-        if genesis.profile.digest != genesis.policy_digest:
-            raise _failed(
-                FailureClass.POLICY_CHANGED, f"the profile has the digest {genesis.profile.digest}, the genesis another"
-            )
-        if genesis.mode_id != MODE_BACKTEST:
-            raise UsageError(
-                f"a run of mode {MODE_NAMES.get(genesis.mode_id, genesis.mode_id)}",
-                expected="a backtest, whose inputs are stored by content address",
-                action="replay a backtest",
-            )
-        self._check_mark(genesis, content)
+        check_genesis(genesis, content, journal.owner, self._run_dir)
         return genesis
-
-    def _check_mark(self, genesis: Genesis, content: bytes) -> None:
-        mark = self._run_dir / RUN_MARK
-        try:
-            copy = mark.read_bytes()
-        except OSError as e:
-            raise _failed(FailureClass.CHAIN_BREAK, _unreadable(RUN_MARK, e)) from e
-        if copy == content:
-            return
-        try:
-            same_policy = Genesis.model_validate_json(copy).profile == genesis.profile
-        except ValueError:
-            same_policy = True
-        kind = FailureClass.CHAIN_BREAK if same_policy else FailureClass.POLICY_CHANGED
-        raise _failed(kind, f"{RUN_MARK} is not the genesis of the journal")
-
-    def _check_models(self, genesis: Genesis) -> None:
-        """Compare each model of the bundle that a study of this home folder keeps with the hash that names it."""
-        wanted = set(genesis.bundle.model_hashes)
-        for path in sorted((self._home / "studies").glob("*/models/*.txt")):
-            if path.stem in wanted and sha256_file(path) != path.stem:
-                raise _failed(FailureClass.MODEL_CHANGED, f"{path} is not the model that the genesis names")
-
-    def _inputs(self, genesis: Genesis) -> RunInputs:
-        started = time.perf_counter()
-        self._check_models(genesis)
-        try:
-            bars, close_t = load_bars(self._home, genesis.bars_digest)
-            forecasts = load_forecasts(self._home, genesis.forecasts_digest)
-            clusters = load_clusters(self._home, genesis.clusters_digest)
-        except InputMissing as e:
-            raise _failed(FailureClass.INPUT_MISSING, e.got) from e
-        except InputChanged as e:
-            raise _failed(FailureClass.INPUT_CHANGED, e.got) from e
-        self._seconds["inputs"] = time.perf_counter() - started
-        return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
     def _verify(self, journal: SqliteJournal, inputs: RunInputs) -> BadBlock | None:
         policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
@@ -341,10 +286,10 @@ class _Replay:
                 raise self._diverged(bad, first_difference(stored, block))
             self._compared_n = stored.seq_n
         if bad is not None:  # the recomputed block equals the stored one, or there is no stored one
-            raise _failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
+            raise failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
         missing = next(recomputed, None)
         if missing is not None:
-            raise _failed(
+            raise failed(
                 FailureClass.TRUNCATED, f"the journal ends at block {self._head.seq_n}, the recomputation goes on",
                 block=missing.seq_n, record="block", stored="absent", recomputed="present",
             )  # fmt: skip
@@ -363,7 +308,7 @@ class _Replay:
                 for blocks in iterate_blocks(inputs, forward):
                     yield from blocks
         except snapshots.ForgottenHash as e:
-            raise _failed(FailureClass.STATE_DIVERGENCE, e.got, block=self._compared_n + 1, record="snapshot") from e
+            raise failed(FailureClass.STATE_DIVERGENCE, e.got, block=self._compared_n + 1, record="snapshot") from e
         except InvariantError as e:
             kind = FailureClass.STATE_DIVERGENCE
             if isinstance(e.__cause__, ArithmeticError):  # overflow or a division by zero
@@ -380,21 +325,14 @@ class _Replay:
             yield from blocks  # the comparison of the last one is done when the next is asked for
             snapshots.store(self._run_dir, snapshots.take(sweep, chain))
 
-    def _diverged(self, bad: BadBlock | None, failure: Failure) -> _Found:
-        """Give a difference its class: a broken chain first, then changed code, then what the difference itself shows."""
+    def _diverged(self, bad: BadBlock | None, failure: Failure) -> Found:
+        """Give a difference its class: a broken chain, then another source, another platform, then what the difference shows."""
         kind, detail = failure.kind, failure.detail
         if bad is not None:
             kind, detail = FailureClass.CHAIN_BREAK, f"{bad.what}; {detail}"
         elif not self._same_code:
             kind, detail = FailureClass.CODE_DRIFT, f"{detail}; the core's source is not the one that made the run"
-        return _Found(failure.model_copy(update={"kind": kind, "detail": detail}))
-
-
-def _unreadable(name: str, e: OSError) -> str:
-    return f"{name} is missing" if isinstance(e, FileNotFoundError) else f"{name} cannot be read: {e.strerror or e}"
-
-
-def _failed(
-    kind: FailureClass, detail: str, block: int = 0, record: str = "", stored: str = "", recomputed: str = ""
-) -> _Found:
-    return _Found(Failure(kind=kind, detail=detail, block=block, record=record, stored=stored, recomputed=recomputed))
+        elif self._platform:
+            kind = FailureClass.PLATFORM_DRIFT
+            detail = f"{detail}; the run was made on another platform: {'; '.join(self._platform)}"
+        return Found(failure.model_copy(update={"kind": kind, "detail": detail}))

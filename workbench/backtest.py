@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from runtime.adapters import snapshots
 from runtime.adapters.inputs import store_bars, store_clusters, store_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.adapters.projections import PROJECTIONS_NAME, project
 from runtime.canonical import canonical_json
 from runtime.core import codes, digest
-from runtime.engine import RunInputs, StageSeconds, iterate_blocks
+from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep, blocks_of
 from runtime.errors import DataError, InvariantError
-from runtime.files import TEMPORARY_PREFIX, sync, write_bytes
+from runtime.files import partial_folder, publish_folder, write_bytes
 from runtime.genesis import Bundle, Deposit, Genesis
 from runtime.home import RUN_MARK, runs_path
 from runtime.inference.bundle import Forecasts
-from runtime.inference.clusters import DEFAULT_CLUSTERS, memberships
+from runtime.inference.clusters import DEFAULT_CLUSTERS, Clusters, memberships
 from runtime.inference.panel import BarPanel
 from runtime.inference.quantise import bars_to_core
 from runtime.jit import deciding_source_digest
+from runtime.machine import PLATFORM_NAME, this_platform
 from runtime.policy import PairRules, RiskProfile
 from runtime.progress import Report, silent
 
@@ -37,6 +38,8 @@ PPM: Final = 1_000_000
 WARM_UP_BARS: Final = 168
 """Bars before the first forecast that the core sees, so that its volatility mean is settled when it first sizes."""
 SUMMARY_NAME: Final = "run.json"
+SNAPSHOTS_MAX: Final = 8
+"""A run stores at most this many snapshots, evenly spread: their size does not grow with its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +114,9 @@ def run_backtest(
     genesis = inputs.genesis
     run_id = f"{bundle.name}-{genesis.hash.hex()[:12]}"
     final = runs_path(home) / run_id
-    partial = final.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{run_id}")
     stages = StageSeconds()
-    try:
-        partial.mkdir(parents=True)
-        journal_s = _journal_blocks(partial, inputs, stages, report)
+    with partial_folder(final) as partial:
+        journal_s, snapshots_s = _journal_blocks(partial, inputs, stages, report)
         projecting = time.perf_counter()
         project(partial, home)
         seconds = {
@@ -123,16 +124,34 @@ def run_backtest(
             "row_hashes": stages.row_hashes,
             "block_chain": stages.block_chain,
             "journal": journal_s,
+            "snapshots": snapshots_s,
             "projections": time.perf_counter() - projecting,
             "total": time.perf_counter() - started,
         }
         summary = _summarise(partial, run_id, inputs, seconds)
         write_bytes(partial / SUMMARY_NAME, canonical_json(_without_large_integers(summary)))
+        write_bytes(partial / PLATFORM_NAME, canonical_json(this_platform().model_dump(mode="json")))
         write_bytes(partial / RUN_MARK, genesis.canonical())
-        _replace(partial, final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        publish_folder(partial, final)
     return summary
+
+
+def core_inputs(
+    panel: BarPanel, first_forecast_t: int, last_t: int | None
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64], Clusters]:
+    """Return what the core sees of a panel from `WARM_UP_BARS` before the first forecast until `last_t`.
+
+    Returns:
+        BAR [T, INSTRUMENTS], closing times int64 [T] in seconds UTC, and the cluster memberships.
+
+    Raises:
+        DataError: a price or volume that no scaled integer holds.
+    """
+    bars, close_t = bars_to_core(panel, panel.symbols)
+    first = max(int(np.searchsorted(close_t, first_forecast_t)) - WARM_UP_BARS, 0)
+    end = len(close_t) if last_t is None else int(np.searchsorted(close_t, last_t, side="right"))
+    clusters = memberships(panel, np.array([first, end - 1]), DEFAULT_CLUSTERS)
+    return bars[first:end], close_t[first:end], clusters
 
 
 def load_summary(run_dir: Path) -> RunSummary:
@@ -156,15 +175,11 @@ def _prepare(
             expected=f"at least one forecast, for {', '.join(panel.symbols)}",
             action="make forecasts on this dataset with a longer test period",
         )
-    bars, close_t = bars_to_core(panel, panel.symbols)
-    first = max(int(np.searchsorted(close_t, forecasts.at_t[0])) - WARM_UP_BARS, 0)
-    end = len(close_t) if last_t is None else int(np.searchsorted(close_t, last_t, side="right"))
-    bars, close_t = bars[first:end], close_t[first:end]
+    bars, close_t, clusters = core_inputs(panel, int(forecasts.at_t[0]), last_t)
     used = forecasts.at_t <= close_t[-1]
     if not used.all():
         kept = [digest for digest, use in zip(forecasts.feature_digests, used, strict=True) if use]
         forecasts = Forecasts(forecasts.symbols, forecasts.at_t[used], forecasts.rows[used], kept)
-    clusters = memberships(panel, np.array([first, end - 1]), DEFAULT_CLUSTERS)
     genesis = Genesis(
         account_id=1,
         mode_id=codes.MODE_BACKTEST,
@@ -189,30 +204,30 @@ def _prepare(
     return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
 
-def _journal_blocks(folder: Path, inputs: RunInputs, stages: StageSeconds, report: Report) -> float:
+def _journal_blocks(folder: Path, inputs: RunInputs, stages: StageSeconds, report: Report) -> tuple[float, float]:
+    """Journal every block, with a few snapshots of the state on the way; return the seconds of both."""
     genesis = inputs.genesis
-    seconds = 0.0
+    journal_s = snapshots_s = 0.0
+    sweep = Sweep(inputs)
+    chain = BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, stages)
+    step_n = -(-len(sweep.events) // SNAPSHOTS_MAX)
+    next_n = step_n
     journal = SqliteJournal.create(
         folder / JOURNAL_NAME, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id
     )
     try:
-        for blocks in iterate_blocks(inputs, report, stages):
+        for blocks in blocks_of(sweep, chain, report):
             started = time.perf_counter()
             journal.append(blocks)
-            seconds += time.perf_counter() - started
+            written = time.perf_counter()
+            journal_s += written - started
+            if sweep.done >= next_n and not sweep.finished:
+                snapshots.store(folder, snapshots.take(sweep, chain))
+                next_n = sweep.done + step_n
+                snapshots_s += time.perf_counter() - written
     finally:
         journal.close()
-    return seconds
-
-
-def _replace(partial: Path, final: Path) -> None:
-    """Give a complete folder its name; a folder of that name, an earlier equal run, makes room first."""
-    old = final.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{final.name}")
-    if final.exists():
-        final.rename(old)
-    partial.rename(final)
-    sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    return journal_s, snapshots_s
 
 
 def _summarise(folder: Path, run_id: str, inputs: RunInputs, seconds: dict[str, float]) -> RunSummary:

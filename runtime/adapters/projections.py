@@ -14,8 +14,6 @@ the digest of every file.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -35,7 +33,7 @@ from runtime.core.codes import EV_BARS
 from runtime.core.digest import HEADER, Block
 from runtime.core.records import FORECAST, RECORD_TYPES
 from runtime.errors import EnvironmentFailure, VerificationError
-from runtime.files import TEMPORARY_PREFIX, sync
+from runtime.files import partial_folder, publish_folder
 from runtime.genesis import Genesis
 from runtime.inference.bundle import Forecasts
 from runtime.ports import Head
@@ -106,15 +104,14 @@ def project(run_dir: Path, home: Path, report: Report = silent) -> Manifest:
         EnvironmentFailure: the folder cannot be written.
     """
     journal = SqliteJournal.open(run_dir / JOURNAL_NAME)
-    partial = run_dir / f"{TEMPORARY_PREFIX}{os.getpid()}-{PROJECTIONS_NAME}"
+    folder = run_dir / PROJECTIONS_NAME
     try:
         genesis = parse_genesis(journal.genesis(), run_dir)
         forecasts = load_forecasts(home, genesis.forecasts_digest)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        head = _write_tables(partial, journal, genesis, forecasts, report)
-        manifest = _seal(partial, genesis, head)
-        _put_in_place(partial, run_dir / PROJECTIONS_NAME)
+        with partial_folder(folder) as partial:
+            head = _write_tables(partial, journal, genesis, forecasts, report)
+            manifest = _seal(partial, genesis, head)
+            publish_folder(partial, folder)
     except OSError as e:
         raise EnvironmentFailure(
             f"cannot write the projections of {run_dir}: {e.strerror or e}",
@@ -123,7 +120,6 @@ def project(run_dir: Path, home: Path, report: Report = silent) -> Manifest:
         ) from e
     finally:
         journal.close()
-        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
@@ -282,7 +278,6 @@ def _seal(folder: Path, genesis: Genesis, head: Head) -> Manifest:
     entries = {}
     for name in sorted(TABLES):
         path = folder / f"{name}.parquet"
-        sync(path)
         entries[name] = TableEntry(rows_n=pq.read_metadata(path).num_rows, sha256=sha256_file(path))
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -292,17 +287,4 @@ def _seal(folder: Path, genesis: Genesis, head: Head) -> Manifest:
         tables=entries,
     )
     (folder / MANIFEST_NAME).write_bytes(canonical_json(manifest.model_dump(mode="json")))
-    sync(folder / MANIFEST_NAME)
-    sync(folder)
     return manifest
-
-
-def _put_in_place(partial: Path, final: Path) -> None:
-    if final.exists():
-        old = partial.with_name(f"{partial.name}-old")
-        final.rename(old)
-        partial.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        partial.rename(final)
-    sync(final.parent)

@@ -155,13 +155,12 @@ def check_compiled() -> Row:
 
 def check_cpu() -> Row:
     """Report the processor fingerprint: trained models are reproducible per fingerprint, decisions everywhere."""
-    import hashlib
-
     from llvmlite import binding
 
-    features = hashlib.sha256(binding.get_host_cpu_features().flatten().encode()).hexdigest()[:12]
-    name = f"{platform.system()} {platform.machine()} {binding.get_host_cpu_name()}, {os.cpu_count()} cores"
-    return Row("cpu", OK, f"{name}, features {features}")
+    from runtime.machine import processor_flags, system_name
+
+    name = f"{system_name()} {binding.get_host_cpu_name()}, {os.cpu_count()} cores"
+    return Row("cpu", OK, f"{name}, features {processor_flags()}")
 
 
 def examine(home: Path) -> list[Row]:

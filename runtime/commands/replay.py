@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.console import print_json, progress, stdout_console
+from runtime.console import iso_time, print_json, progress, stdout_console, time_option
 from runtime.errors import EXIT_VERIFY, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def replay(
     run: Annotated[str, typer.Argument(help="Run: id, unique beginning of it, path, `latest`, `ml` or `trend`.")],
     *,
-    level: Annotated[str, typer.Option("--level", help="How far to go: chain or decisions.")] = "decisions",
+    level: Annotated[str, typer.Option("--level", help="How far to go: chain, decisions or lineage.")] = "decisions",
     from_block: Annotated[int, typer.Option("--from", min=1, help="Begin at the nearest snapshot before this block.")] = 1,
     at: Annotated[str, typer.Option("--at", help="The same by time, ISO 8601, UTC.")] = "",
     explain: Annotated[int, typer.Option("--explain", min=0, help="Explain this block instead: decisions, gates, hashes.")] = 0,
@@ -51,7 +51,13 @@ def replay(
         return
     with progress() as report:
         result = replay_run(
-            run_dir, folder, report, level=Level(level), from_block=from_block, at_t=_seconds(at), keep_snapshots=snapshots
+            run_dir,
+            folder,
+            report,
+            level=Level(level),
+            from_block=from_block,
+            at_t=time_option(at, "--at"),
+            keep_snapshots=snapshots,
         )
     if json:
         print_json(result.model_dump(mode="json"))
@@ -77,21 +83,6 @@ def _explain(run_dir: Path, home: Path, block: int, symbol: str, *, json: bool) 
         raise typer.Exit(EXIT_VERIFY)
 
 
-def _seconds(text: str) -> int | None:
-    """Return the seconds of a time given as text; without an offset it is UTC."""
-    from datetime import UTC, datetime
-
-    if not text:
-        return None
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise UsageError(
-            f"--at {text!r}", expected="a time such as 2024-03-01T12:00", action="write it in ISO 8601, in UTC"
-        ) from e
-    return int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp())
-
-
 def _print_result(result: ReplayResult) -> None:
     from rich.text import Text
 
@@ -103,15 +94,20 @@ def _print_result(result: ReplayResult) -> None:
     if result.snapshot:
         rows.append(("from block", f"{result.first_block}, given the snapshot {result.snapshot}"))
     rows += [("run root", result.run_root), ("seconds", f"{sum(result.seconds.values()):.1f}")]
+    if result.level == "lineage" and result.parity:
+        rows.append(("lineage", "bars, features and forecasts follow from the lake and the models"))
     if not result.same_code:
         rows.append(("note", "the core's source is not the one that made the run"))
+    if result.platform:
+        rows.append(("platform", "; ".join(result.platform)))
     for name, value in rows + (_failure_rows(result.failure) if result.failure else []):
         console.print(Text(f"  {name:<16}{value}"), soft_wrap=True)
 
 
 def _failure_rows(failure: Failure) -> list[tuple[str, str]]:
     rows = [("failure", failure.kind.value), ("what", failure.detail)]
-    rows += [("block", str(failure.block) if failure.block else ""), ("record", failure.record)]
+    rows += [("file", failure.path), ("block", str(failure.block) if failure.block else ""), ("record", failure.record)]
+    rows += [("symbol", failure.symbol), ("time", iso_time(failure.at_t) if failure.at_t else "")]
     rows += [("row", str(failure.row) if failure.row else ""), ("field", failure.field)]
     rows += [("stored", failure.stored), ("recomputed", failure.recomputed)]
     return [(name, value) for name, value in rows if value]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from runtime.console import print_json, progress, stdout_console
+from runtime.console import print_json, progress, stdout_console, time_option
 from runtime.errors import EXIT_GATE, UsageError
 from runtime.home import home_path
 
@@ -146,7 +146,7 @@ def build_command(
             symbol,
             accept or [],
             min_years,
-            as_of_t=_time(as_of, "--as-of"),
+            as_of_t=time_option(as_of, "--as-of"),
             report=report,
         )
     _show(home, manifest.dataset_hash, json)
@@ -205,7 +205,7 @@ def _provider(
     if source == "kraken":
         from workbench.data.providers.kraken import KrakenProvider
 
-        return KrakenProvider(assets=symbols or None, interval=interval or "1h", since_t=_time(since, "--since"), report=report)
+        return KrakenProvider(assets=symbols or None, interval=interval or "1h", since_t=time_option(since, "--since"), report=report)
     if source == "simulated":
         if symbols or since or interval:
             raise UsageError("--source simulated with a choice of series", expected="no further option", action="leave it out")
@@ -213,18 +213,3 @@ def _provider(
 
         return SimulatedProvider(report=report)
     raise UsageError(f"--source {source}", expected="files, kraken or simulated", action="choose another source")
-
-
-def _time(text: str | None, option: str) -> int | None:
-    """Return seconds UTC of `2024-12-31` or `2024-12-31T12:00Z`; a time without a zone is UTC, as all times here."""
-    if text is None:
-        return None
-    from datetime import UTC, datetime
-
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise UsageError(
-            f"{option} {text!r}", expected="a UTC time such as 2024-12-31 or 2024-12-31T12:00", action="write it so"
-        ) from e
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())

@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from runtime.canonical import digest, sha256_file
+from runtime.machine import processor_features, system_name
 
 ROOT: Final = Path(__file__).parents[2]
 """The checkout, when installed editable; the folder of the installed packages otherwise."""
@@ -43,15 +44,11 @@ class Environment(BaseModel):
 @cache
 def environment() -> Environment:
     """Return the environment of this process."""
-    from numpy.lib.introspect import opt_func_info
-
-    # every dispatch target that some compiled loop of this NumPy really uses on this processor
-    used = {signature["current"] for loops in opt_func_info().values() for signature in loops.values()}
     lock = ROOT / LOCK_NAME
     return Environment(
-        system=f"{platform.system()} {platform.machine()}",
+        system=system_name(),
         python=".".join(platform.python_version_tuple()[:2]),
-        processor_features=tuple(sorted(used)),
+        processor_features=processor_features(),
         lock_sha256=sha256_file(lock) if lock.is_file() else "",
     )
 

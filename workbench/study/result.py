@@ -5,13 +5,9 @@ Nothing in the folder depends on the clock, the machine's name, a path or the nu
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import math
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from runtime.canonical import canonical_json, digest, sha256_file
 from runtime.core.records import PPM
 from runtime.errors import EnvironmentFailure
-from runtime.files import TEMPORARY_PREFIX, sync
+from runtime.files import partial_folder, publish_folder
 from runtime.inference.bundle import BundleDescription
 from workbench.backtest import RunSummary
 from workbench.study import tables
@@ -144,14 +140,13 @@ def write_study(home: Path, parts: StudyParts, tracking: Tracking | None = None)
         TREND: describe_trend(parts.spec),
     }
     try:
-        with _partial(folder) as partial:
+        with partial_folder(folder) as partial:
             digests = _write_tables(home, parts, partial)
             _write_models(parts, bundles, partial)
             result = _result(parts, bundles, digests)
             (partial / RESULT_NAME).write_bytes(result.canonical())
-            _sync_tree(partial)
             if not _same_content(partial, folder):
-                _replace(partial, folder)
+                publish_folder(partial, folder)
     except OSError as e:
         raise EnvironmentFailure(
             f"cannot write {folder}: {e.strerror or e}",
@@ -331,24 +326,6 @@ def _json(value: object, name: str = "") -> object:
     return str(value) if name.endswith("_e8") and isinstance(value, int) else value
 
 
-@contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside the final one; what is left of it is removed, Ctrl-C included."""
-    partial = folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)
-
-
 def _same_content(partial: Path, folder: Path) -> bool:
     """Return whether every file of the new folder is in the old one, byte for byte, with no other models or tables there."""
     names = sorted(path.relative_to(partial) for path in partial.rglob("*") if path.is_file())
@@ -357,12 +334,3 @@ def _same_content(partial: Path, folder: Path) -> bool:
     if sorted([*there, Path(RESULT_NAME)]) != names or not (folder / RESULT_NAME).is_file():
         return False
     return not any(filecmp.cmpfiles(partial, folder, [str(name) for name in names], shallow=False)[1:])
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-old-{folder.name}")
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(old)
-    partial.rename(folder)
-    sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -166,9 +166,13 @@ def forecast_ml(data: StudyData, features: StudyFeatures, trained: Trained, spec
 def forecast_trend(data: StudyData, features: StudyFeatures, folds: list[Fold], spec: StudySpec) -> Forecasts:
     """Return the trend rule's forecasts at the same times; their feature digests cover the daily closes the rule looks at."""
     first, end = folding.test_range(folds)
-    rows = features.rows[first:end]
-    found = widen(trend_forecasts(data.panel, rows, trend_spec(spec)))
-    return Forecasts(data.panel.symbols, features.at_t[first:end], found, feature_digests(_daily_closes(data.panel, rows)))
+    return trend_of(data.panel, features.rows[first:end], spec)
+
+
+def trend_of(panel: BarPanel, rows: Ints, spec: StudySpec) -> Forecasts:
+    """Return the trend rule's forecasts at some rows of a panel."""
+    found = widen(trend_forecasts(panel, rows, trend_spec(spec)))
+    return Forecasts(panel.symbols, panel.open_t[rows] + panel.interval_t, found, feature_digests(_daily_closes(panel, rows)))
 
 
 def trend_spec(spec: StudySpec) -> TrendSpec:

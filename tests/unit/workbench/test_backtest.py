@@ -53,6 +53,7 @@ def test_a_run_is_complete_and_repeatable(home: Path) -> None:
         "genesis.json",
         "head.json",
         "journal.sqlite",
+        "platform.json",
         "projections",
         "run.json",
     ]
