@@ -3,12 +3,16 @@
 The address is the SHA-256 over canonical bytes (not over the Parquet bytes, which depend on the library's version),
 and is recomputed on every load. One row per time; one column per field and instrument (`close_e8_04`). Instruments
 that hold nothing but zeros at the end of the capacity are left out of the file.
+
+`load_bars` and `load_forecasts` bring all of a file into memory. `open_inputs` gives a run the same content through the
+file's row groups, a few of which are in memory at a time; the rows it reads are the ones whose digest was checked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,32 +21,49 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from runtime.adapters.input_files import (
+    DIGEST,
+    KIND,
+    InputChanged,
+    InputFile,
+    InputMissing,
+    StoredDigests,
+    StoredRows,
+    changed,
+    column_name,
+)
 from runtime.core.records import BAR, CLUSTER, FORECAST, INSTRUMENTS
-from runtime.errors import DataError, InvariantError, VerificationError
+from runtime.errors import InvariantError
 from runtime.files import atomic_path
+from runtime.genesis import Genesis
 from runtime.home import inputs_path
-from runtime.inference.bundle import Forecasts
+from runtime.inference.bundle import Forecasts, forecasts_hasher
 from runtime.inference.clusters import Clusters
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
 
+__all__ = [
+    "BARS_TAG",
+    "InputChanged",
+    "InputMissing",
+    "StoredForecasts",
+    "StoredInputs",
+    "bars_digest",
+    "load_bars",
+    "load_clusters",
+    "load_forecasts",
+    "open_bars",
+    "open_forecasts",
+    "open_inputs",
+    "store_bars",
+    "store_clusters",
+    "store_forecasts",
+]
+
 BARS_TAG: Final = b"ballast.bars.1\0"
-_KIND: Final = b"ballast.kind"
 _SYMBOLS: Final = b"ballast.symbols"
-_ROW_GROUP_ROWS_N: Final = 1 << 17
-
-
-class InputMissing(DataError):
-    """A core input that a run names is not in `inputs/`."""
-
-    kind = "input missing"
-
-
-class InputChanged(VerificationError):
-    """A core input is not what its address says."""
-
-    kind = "input changed"
+_ROW_GROUP_ROWS_N: Final = 4_096
 
 
 def bars_digest(bars: Rows, close_t: Ints) -> str:
@@ -79,12 +100,25 @@ def load_bars(home: Path, digest: str) -> tuple[Rows, Ints]:
         InputMissing: there is no such file.
         InputChanged: the file cannot be read, or its content has another digest.
     """
-    path = _path(home, digest)
-    table = _read(path, "bars")
-    bars = _rows(path, table, BAR)
-    close_t = _ints(path, table, "close_t")
-    _require_digest(path, bars_digest(bars, close_t), digest)
-    return bars, close_t
+    bars, close_t = open_bars(home, digest)
+    return bars[:], close_t
+
+
+def open_bars(home: Path, digest: str) -> tuple[StoredRows, Ints]:
+    """Return the bars as a table of BAR [T, INSTRUMENTS] that reads what it is asked for, and close_t int64 [T].
+
+    Raises:
+        InputMissing: there is no such file.
+        InputChanged: the file cannot be read, or its content has another digest.
+    """
+    file = InputFile(_path(home, digest), "bars")
+    close_t = file.ints("close_t")
+    rows = StoredRows(file, BAR)
+    h = hashlib.sha256(BARS_TAG + np.int64(len(close_t)).astype("<i8").tobytes())
+    h.update(np.ascontiguousarray(close_t, "<i8").data)
+    rows.seal(h)
+    _require_digest(file.path, h.hexdigest(), digest)
+    return rows, close_t
 
 
 def store_forecasts(home: Path, forecasts: Forecasts) -> str:
@@ -97,7 +131,7 @@ def store_forecasts(home: Path, forecasts: Forecasts) -> str:
     _require_shape(forecasts.rows, FORECAST, len(forecasts.at_t))
     columns: dict[str, pa.Array] = {
         "at_t": pa.array(np.asarray(forecasts.at_t, np.int64)),
-        "feature_digest": pa.array(forecasts.feature_digests, pa.binary(32)),
+        DIGEST: pa.array(forecasts.feature_digests, pa.binary(32)),
     }
     symbols = json.dumps(list(forecasts.symbols)).encode()
     _write(_path(home, forecasts.digest), "forecasts", columns, forecasts.rows, {_SYMBOLS: symbols})
@@ -111,22 +145,48 @@ def load_forecasts(home: Path, digest: str) -> Forecasts:
         InputMissing: there is no such file.
         InputChanged: the file cannot be read, or its content has another digest.
     """
-    path = _path(home, digest)
-    table = _read(path, "forecasts")
+    stored = open_forecasts(home, digest)
     try:
-        symbols = tuple(json.loads(table.schema.metadata[_SYMBOLS]))
-        feature_digests = table["feature_digest"].to_pylist()
-    except (KeyError, ValueError, TypeError) as e:
-        raise _changed(path, f"it lacks its symbols or feature digests ({e})") from e
-    if any(type(d) is not bytes for d in feature_digests):
-        raise _changed(path, "a feature digest is missing")
-    at_t, rows = _ints(path, table, "at_t"), _rows(path, table, FORECAST)
-    try:
-        found = Forecasts(symbols=symbols, at_t=at_t, rows=rows, feature_digests=feature_digests)
+        return Forecasts(stored.symbols, stored.at_t, stored.rows[:], stored.feature_digests[:])
     except InvariantError as e:
-        raise _changed(path, e.got) from e
-    _require_digest(path, found.digest, digest)
-    return found
+        raise changed(_path(home, digest), e.got) from e
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForecasts:
+    """The forecasts of a run, of which a few row groups are in memory at a time; see `Forecasts`."""
+
+    symbols: tuple[str, ...]
+    at_t: Ints
+    rows: StoredRows
+    feature_digests: StoredDigests
+
+
+def open_forecasts(home: Path, digest: str) -> StoredForecasts:
+    """Return the forecasts of a run as a table that reads what it is asked for.
+
+    Raises:
+        InputMissing: there is no such file.
+        InputChanged: the file cannot be read, or its content has another digest.
+    """
+    file = InputFile(_path(home, digest), "forecasts")
+    try:
+        symbols = tuple(json.loads(file.metadata[_SYMBOLS]))
+        h = forecasts_hasher(symbols, file.rows_n)
+    except (KeyError, ValueError, TypeError) as e:
+        raise changed(file.path, f"it lacks its symbols ({e})") from e
+    at_t, rows, digests = file.ints("at_t"), StoredRows(file, FORECAST), StoredDigests(file)
+    try:
+        Forecasts(symbols, at_t[:0], rows[:0], [])
+    except InvariantError as e:
+        raise changed(file.path, e.got) from e
+    if (np.diff(at_t) <= 0).any():
+        raise changed(file.path, "its times do not increase strictly")
+    h.update(np.ascontiguousarray(at_t, "<i8").data)
+    rows.seal(h)
+    digests.seal(h)
+    _require_digest(file.path, h.hexdigest(), digest)
+    return StoredForecasts(symbols, at_t, rows, digests)
 
 
 def store_clusters(home: Path, clusters: Clusters) -> str:
@@ -147,11 +207,33 @@ def load_clusters(home: Path, digest: str) -> Clusters:
         InputMissing: there is no such file.
         InputChanged: the file cannot be read, or its content has another digest.
     """
-    path = _path(home, digest)
-    table = _read(path, "clusters")
-    found = Clusters(_ints(path, table, "at_t"), _rows(path, table, CLUSTER))
-    _require_digest(path, found.digest, digest)
+    file = InputFile(_path(home, digest), "clusters")
+    found = Clusters(file.ints("at_t"), StoredRows(file, CLUSTER)[:])
+    _require_digest(file.path, found.digest, digest)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInputs:
+    """All that a run is computed from, for `runtime.engine`; bars and forecasts stay in their files."""
+
+    genesis: Genesis
+    bars: StoredRows
+    close_t: Ints
+    forecasts: StoredForecasts
+    clusters: Clusters
+
+
+def open_inputs(home: Path, genesis: Genesis) -> StoredInputs:
+    """Return the stored inputs of a run; the memory they take does not grow with history, but for the times.
+
+    Raises:
+        InputMissing: a file that the genesis names is not there.
+        InputChanged: a file cannot be read, or its content has another digest.
+    """
+    bars, close_t = open_bars(home, genesis.bars_digest)
+    forecasts = open_forecasts(home, genesis.forecasts_digest)
+    return StoredInputs(genesis, bars, close_t, forecasts, load_clusters(home, genesis.clusters_digest))
 
 
 def _path(home: Path, digest: str) -> Path:
@@ -167,10 +249,6 @@ def _require_shape(rows: Rows, dtype: np.dtype[np.void], length: int) -> None:
         )
 
 
-def _column(field: str, instrument: int) -> str:
-    return f"{field}_{instrument:02d}"
-
-
 def _used_instruments(rows: Rows) -> int:
     flat = np.ascontiguousarray(rows).view("<i8").reshape(len(rows), INSTRUMENTS, rows.dtype.itemsize // 8)
     used = np.flatnonzero(flat.any(axis=(0, 2)))
@@ -179,68 +257,29 @@ def _used_instruments(rows: Rows) -> int:
 
 def _write(path: Path, kind: str, columns: dict[str, pa.Array], rows: Rows, metadata: dict[bytes, bytes]) -> None:
     fields: list[str] = list(rows.dtype.names or ())
-    packed = {
-        _column(field, i): pa.array(np.ascontiguousarray(rows[field][:, i]))
-        for i in range(_used_instruments(rows))
-        for field in fields
-    }
-    table = pa.table(columns | packed).replace_schema_metadata({_KIND: kind.encode(), **metadata})
-    integers = [name for name in table.column_names if pa.types.is_int64(table.schema.field(name).type)]
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
+    names = {column_name(field, i): (field, i) for i in range(_used_instruments(rows)) for field in fields}
+    kinds = [(name, column.type) for name, column in columns.items()] + [(name, pa.int64()) for name in names]
+    schema = pa.schema(kinds, {KIND: kind.encode(), **metadata})
+    integers = [name for name, arrow in kinds if pa.types.is_int64(arrow)]
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
             temporary,
-            row_group_size=_ROW_GROUP_ROWS_N,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
             column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
             write_statistics=False,
-        )
-
-
-def _read(path: Path, kind: str) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError as e:
-        raise InputMissing(
-            f"no core input {path}",
-            expected=f"the {kind} that the run names",
-            action="restore home/inputs, or run the study again",
-        ) from e
-    except (pa.ArrowException, OSError) as e:
-        raise _changed(path, f"it cannot be read: {str(e).splitlines()[0]:.200}") from e
-    found = (table.schema.metadata or {}).get(_KIND, b"").decode(errors="replace")
-    if found != kind:
-        raise _changed(path, f"it holds {found or 'something else'!r}, not {kind}")
-    return table
-
-
-def _ints(path: Path, table: pa.Table, name: str) -> Ints:
-    column = table[name] if name in table.column_names else None
-    if column is None or not pa.types.is_int64(column.type) or column.null_count:
-        raise _changed(path, f"column {name} is missing or not int64")
-    return np.ascontiguousarray(column.to_numpy(), np.int64)
-
-
-def _rows(path: Path, table: pa.Table, dtype: np.dtype[np.void]) -> Rows:
-    rows = np.zeros((table.num_rows, INSTRUMENTS), dtype)
-    fields: list[str] = list(dtype.names or ())
-    present = [i for i in range(INSTRUMENTS) if _column(fields[0], i) in table.column_names]
-    for i in present:
-        for field in fields:
-            rows[field][:, i] = _ints(path, table, _column(field, i))
-    return rows
+        ) as writer,
+    ):
+        for first in range(0, len(rows), _ROW_GROUP_ROWS_N):
+            part = slice(first, first + _ROW_GROUP_ROWS_N)
+            arrays = [column[part] for column in columns.values()]
+            arrays += [pa.array(np.ascontiguousarray(rows[field][part, i])) for field, i in names.values()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _require_digest(path: Path, found: str, expected: str) -> None:
     if found != expected:
-        raise _changed(path, f"its content has the digest {found}")
-
-
-def _changed(path: Path, what: str) -> InputChanged:
-    return InputChanged(
-        f"the core input {path} was changed: {what}",
-        expected="the content its name says (SHA-256 over canonical bytes)",
-        action="restore home/inputs from a backup, or run the study again",
-    )
+        raise changed(path, f"its content has the digest {found}")

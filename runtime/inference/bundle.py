@@ -88,12 +88,17 @@ class Forecasts:
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 over tag, symbols, times, rows and feature digests."""
-        names = canonical_json(list(self.symbols))
-        h = hashlib.sha256(FORECASTS_TAG + struct.pack("<3q", len(names), len(self.at_t), INSTRUMENTS) + names)
+        h = forecasts_hasher(self.symbols, len(self.at_t))
         h.update(np.ascontiguousarray(self.at_t, "<i8").tobytes())
         h.update(np.ascontiguousarray(self.rows).tobytes())
         h.update(b"".join(self.feature_digests))
         return h.hexdigest()
+
+
+def forecasts_hasher(symbols: Sequence[str], times: int) -> hashlib._Hash:
+    """Return the hash of tag, sizes and symbols, to which times, rows and feature digests are added in this order."""
+    names = canonical_json(list(symbols))
+    return hashlib.sha256(FORECASTS_TAG + struct.pack("<3q", len(names), times, INSTRUMENTS) + names)
 
 
 class _Frozen(BaseModel):
