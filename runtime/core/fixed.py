@@ -176,7 +176,7 @@ def round_down(value: int, unit: int) -> int:
 def mul_floor_saturating(a: int, b: int, c: int) -> int:
     """Return a * b / c rounded down for non-negative a and b, at most a quarter of int64's range.
 
-    For measures of the market (traded value) and of the account (its peak), never for money.
+    For measures of the market (traded value), of the account (its peak) and of a wish (its quantity), never for money.
     """
     most = I64_MAX // 4
     # for c >= 4 b the result is at most a / 4, and the quotient below would not fit

@@ -155,9 +155,10 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
     if o["order_id"] == 0 or o["order_id"] != event["order_id"]:
         raise ValueError("an answer about an order that is not open")
     quote = policy["instruments"][s]["quote_id"]
+    if o["status_id"] == O_RETRYING and (status == O_OPEN or status == O_UNKNOWN or status == O_REJECTED):
+        # the venue does not have it: a rejection that arrives twice must not count, or wait, twice
+        raise ValueError("an answer that does not follow from the order's state")
     if status == O_OPEN or status == O_UNKNOWN:
-        if o["status_id"] == O_RETRYING:
-            raise ValueError("an answer that does not follow from the order's state")
         if status == O_OPEN:
             o["acked_n"] = 1
             if o["status_id"] == O_PARTIAL or o["status_id"] == O_CANCELLING:

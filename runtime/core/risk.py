@@ -41,7 +41,7 @@ from runtime.core.codes import (
     SELL,
     TAKER,
 )
-from runtime.core.fixed import add, imax, imin, mul_floor, round_down
+from runtime.core.fixed import add, imax, imin, mul_floor, mul_floor_saturating, round_down
 from runtime.core.ledger import to_base
 from runtime.core.records import E8, INSTRUMENTS, PPM
 from runtime.jit import core
@@ -218,7 +218,8 @@ def affordable(policy: Any, state: Any, s: int, size_e8: int) -> Any:
     spend = imin(money, free)
     # the size is what may leave the account at worst, so fee and limit distance come out of it
     net = mul_floor(spend, PPM, PPM + fees.worst_ppm(policy))
-    qty = round_down(mul_floor(net, E8, limit_price), instrument["lot_e8"])
+    # at a price near zero the money would buy more units than an order can name
+    qty = round_down(mul_floor_saturating(net, E8, limit_price), instrument["lot_e8"])
     while qty > 0 and orders.worst_cost(policy, qty, limit_price) > spend:
         qty -= instrument["lot_e8"]
     clipped = free < money

@@ -36,7 +36,7 @@ from runtime.core.codes import (
     SWITCH_RELEASE_TIER,
     TIER_NORMAL,
 )
-from runtime.core.fixed import imax
+from runtime.core.fixed import add, imax
 from runtime.core.records import INSTRUMENTS, MAX_LOTS, QUOTES
 from runtime.jit import core
 
@@ -144,6 +144,13 @@ def on_control(policy: Any, state: Any, out: Any, event: Any) -> None:
 
 
 @core
+def _kept(policy: Any, state: Any, quote: int) -> int:
+    """Return the cash that a withdrawal must leave: what open buys may take, and what rounding of their parts may."""
+    reserved = orders.reserved(state, policy, quote)
+    return add(reserved, risk.CASH_MARGIN_E8) if reserved > 0 else 0
+
+
+@core
 def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
     """Cash that moves without a fill: one ledger entry; the peak scales with it, since it is neither profit nor loss.
 
@@ -163,7 +170,7 @@ def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
             raise ValueError("deposits and withdrawals are positive amounts")
         entry_kind = L_DEPOSIT if kind == EV_DEPOSIT else L_WITHDRAWAL
         delta = amount if kind == EV_DEPOSIT else -amount
-        if delta < 0 and amount > state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote):
+        if delta < 0 and amount > state["cash"][quote]["cash_e8"] - _kept(policy, state, quote):
             raise ValueError("withdrawal exceeds the free cash")
         _remark(policy, state, out)
     else:

@@ -543,7 +543,7 @@ class Books:
         money = size * E8 // self.rate[quote]
         spend, clipped = min(money, free), free < money
         net = spend * PPM // (PPM + p.fees[0][2])
-        qty = net * E8 // limit
+        qty = min(net * E8 // limit, SATURATED)
         qty -= qty % p.lot[s]
         while qty > 0 and p.worst_cost(qty, limit) > spend:
             qty -= p.lot[s]
@@ -768,7 +768,7 @@ class Books:
             self._order_row(s, o, status)
             if status != O_UNKNOWN:
                 self._obey_kill(s, o)
-        elif status == O_REJECTED:
+        elif status == O_REJECTED and o.status != O_RETRYING:
             again = again and o.status != O_CANCELLING
             self._order_row(s, o, status)
             if again:
@@ -1001,9 +1001,10 @@ class Books:
         if not 0 <= quote < 3 or amount == 0 or (moves and amount < 0):
             raise Defect("a cash event with an impossible amount or currency", record="event", field="amount_e8", stored=amount)
         delta = -amount if kind == EV_WITHDRAWAL else amount
-        if kind == EV_WITHDRAWAL and amount > self.cash[quote] - self.reserved(quote):
-            raise Defect("a withdrawal beyond the free cash", record="event", field="amount_e8", stored=amount,
-                         recomputed=self.cash[quote] - self.reserved(quote))  # fmt: skip
+        reserved = self.reserved(quote)
+        free = self.cash[quote] - (reserved + CASH_MARGIN_E8 if reserved else 0)
+        if kind == EV_WITHDRAWAL and amount > free:
+            raise Defect("a withdrawal beyond the free cash", record="event", field="amount_e8", stored=amount, recomputed=free)
         if moves:
             self._mark()
         before = self.pv
