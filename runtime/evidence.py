@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.adapters.anchor import ANCHOR_NAME
-from runtime.adapters.inputs import InputChanged, InputMissing, load_bars, load_clusters, load_forecasts
+from runtime.adapters.inputs import InputChanged, InputMissing, StoredInputs, open_inputs
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal, TruncatedJournal
 from runtime.adapters.projections import parse_genesis
 from runtime.canonical import sha256_file
 from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
 from runtime.difference import Failure, FailureClass
-from runtime.engine import RunInputs
 from runtime.errors import DataError, UsageError, VerificationError
 from runtime.genesis import Genesis
 from runtime.home import RUN_MARK, RUN_SUMMARY
@@ -110,22 +109,19 @@ def _check_mark(genesis: Genesis, content: bytes, mark: Path) -> None:
     raise failed(kind, f"{RUN_MARK} is not the genesis of the journal")
 
 
-def load_inputs(home: Path, genesis: Genesis) -> RunInputs:
-    """Return everything that a run was computed from, each by its digest.
+def stored_inputs(home: Path, genesis: Genesis) -> StoredInputs:
+    """Return everything that a run was computed from, each by its digest; bars and forecasts stay in their files.
 
     Raises:
         Found: a model that a study of this home folder keeps, or an input, is missing or changed.
     """
     _check_models(home, genesis)
     try:
-        bars, close_t = load_bars(home, genesis.bars_digest)
-        forecasts = load_forecasts(home, genesis.forecasts_digest)
-        clusters = load_clusters(home, genesis.clusters_digest)
+        return open_inputs(home, genesis)
     except InputMissing as e:
         raise failed(FailureClass.INPUT_MISSING, e.got) from e
     except InputChanged as e:
         raise failed(FailureClass.INPUT_CHANGED, e.got) from e
-    return RunInputs(genesis, bars, close_t, forecasts, clusters)
 
 
 def _check_models(home: Path, genesis: Genesis) -> None:

@@ -26,13 +26,14 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from runtime.adapters import snapshots
+from runtime.adapters.inputs import InputChanged, StoredInputs
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.adapters.projections import batches
 from runtime.core.digest import Block, RowHasher, run_root
 from runtime.difference import Failure, FailureClass, SummaryFacts, first_difference, summary_difference
-from runtime.engine import BlockChain, RunInputs, StageSeconds, Sweep, blocks_of, iterate_blocks
+from runtime.engine import BlockChain, StageSeconds, Sweep, blocks_of, iterate_blocks
 from runtime.errors import InvariantError, UsageError, VerificationError
-from runtime.evidence import Found, check_genesis, failed, load_inputs, open_journal, read_genesis, unreadable
+from runtime.evidence import Found, check_genesis, failed, open_journal, read_genesis, stored_inputs, unreadable
 from runtime.genesis import Genesis
 from runtime.home import RUN_SUMMARY
 from runtime.jit import deciding_source_digest
@@ -143,6 +144,8 @@ class _Replay:
                 journal.close()
         except Found as found:
             failure = found.failure
+        except InputChanged as e:  # since it was opened
+            failure = failed(FailureClass.INPUT_CHANGED, e.got).failure
         before_n = self._snapshot.seq_n if self._snapshot else 0
         return ReplayResult(
             run_id=self._run_dir.resolve().name,
@@ -166,11 +169,13 @@ class _Replay:
         self._head = journal.head()
         genesis = self._genesis(journal)
         started = time.perf_counter()
-        inputs = load_inputs(self._home, genesis)
+        inputs = stored_inputs(self._home, genesis)
         self._seconds["inputs"] = time.perf_counter() - started
         started = time.perf_counter()
         try:
             bad = self._verify(journal, inputs)
+        except InputChanged:
+            raise
         except VerificationError as e:  # damaged pages
             raise failed(FailureClass.CHAIN_BREAK, e.got) from e
         finally:
@@ -190,11 +195,11 @@ class _Replay:
             self._seconds["recompute"] = time.perf_counter() - started
         self._check_summary()
 
-    def _trace(self, inputs: RunInputs) -> None:
+    def _trace(self, inputs: StoredInputs) -> None:
         """Follow bars, features and forecasts back to the lake and the models."""
         started = time.perf_counter()
         try:
-            found = installed_tracer()(self._home, inputs, self._report)
+            found = installed_tracer()(self._home, inputs.read(), self._report)
         finally:
             self._seconds["lineage"] = time.perf_counter() - started
         if found is not None:
@@ -232,7 +237,7 @@ class _Replay:
         block = next(journal.read(found.seq_n, found.seq_n), None)
         return found if block is not None and block.block_hash == found.block_hash else None
 
-    def _recompute_from_snapshot(self, journal: SqliteJournal, inputs: RunInputs, bad: BadBlock | None) -> None:
+    def _recompute_from_snapshot(self, journal: SqliteJournal, inputs: StoredInputs, bad: BadBlock | None) -> None:
         """Recompute; on a difference after a snapshot, find out which of the two is wrong: the journal or the snapshot."""
         snapshot = self._snapshot
         try:
@@ -257,7 +262,7 @@ class _Replay:
         check_genesis(genesis, content, journal.owner, self._run_dir)
         return genesis
 
-    def _verify(self, journal: SqliteJournal, inputs: RunInputs) -> BadBlock | None:
+    def _verify(self, journal: SqliteJournal, inputs: StoredInputs) -> BadBlock | None:
         policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
         verifier = ChainVerifier(self._genesis_hash, journal.owner, policy_digest, forecast_hashes(inputs.forecasts))
         for blocks in batches(journal.read(), VERIFY_BLOCKS_N):
@@ -270,7 +275,7 @@ class _Replay:
             self._report("verify chain", verifier.head.seq_n, self._head.seq_n)
         return None if verifier.head == self._head else BadBlock(verifier.head.seq_n + 1, "the chain ends before its head")
 
-    def _recompute(self, journal: SqliteJournal, inputs: RunInputs, bad: BadBlock | None) -> None:
+    def _recompute(self, journal: SqliteJournal, inputs: StoredInputs, bad: BadBlock | None) -> None:
         """Compare every block; with a bad one known, go as far as that block to name what changed in it."""
         self._compared_n = self._snapshot.seq_n if self._snapshot else 0
         recomputed = self._recomputed(inputs, bad)
@@ -294,7 +299,7 @@ class _Replay:
                 block=missing.seq_n, record="block", stored="absent", recomputed="present",
             )  # fmt: skip
 
-    def _recomputed(self, inputs: RunInputs, bad: BadBlock | None) -> Iterator[Block]:
+    def _recomputed(self, inputs: StoredInputs, bad: BadBlock | None) -> Iterator[Block]:
         def forward(_stage: str, done: int, total: int) -> None:
             self._report("recompute", done, total)
 
@@ -317,7 +322,7 @@ class _Replay:
                 kind=kind, block=self._compared_n + 1, detail=f"the core stopped: {e.got}"
             )) from e  # fmt: skip
 
-    def _keeping_snapshots(self, inputs: RunInputs, report: Report) -> Iterator[Block]:
+    def _keeping_snapshots(self, inputs: StoredInputs, report: Report) -> Iterator[Block]:
         """Recompute, and store the state behind every filling of the buffers once its blocks were compared."""
         sweep = Sweep(inputs)
         chain = BlockChain(inputs, sweep.bars, sweep.forecasts, sweep.clusters, StageSeconds())

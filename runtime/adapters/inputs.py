@@ -33,6 +33,7 @@ from runtime.adapters.input_files import (
     column_name,
 )
 from runtime.core.records import BAR, CLUSTER, FORECAST, INSTRUMENTS
+from runtime.engine import RunInputs
 from runtime.errors import InvariantError
 from runtime.files import atomic_path
 from runtime.genesis import Genesis
@@ -147,7 +148,7 @@ def load_forecasts(home: Path, digest: str) -> Forecasts:
     """
     stored = open_forecasts(home, digest)
     try:
-        return Forecasts(stored.symbols, stored.at_t, stored.rows[:], stored.feature_digests[:])
+        return stored.read()
     except InvariantError as e:
         raise changed(_path(home, digest), e.got) from e
 
@@ -160,6 +161,10 @@ class StoredForecasts:
     at_t: Ints
     rows: StoredRows
     feature_digests: StoredDigests
+
+    def read(self) -> Forecasts:
+        """Return the same forecasts, all of them in memory."""
+        return Forecasts(self.symbols, self.at_t, self.rows[:], self.feature_digests[:])
 
 
 def open_forecasts(home: Path, digest: str) -> StoredForecasts:
@@ -222,6 +227,10 @@ class StoredInputs:
     close_t: Ints
     forecasts: StoredForecasts
     clusters: Clusters
+
+    def read(self) -> RunInputs:
+        """Return the same inputs, all of them in memory."""
+        return RunInputs(self.genesis, self.bars[:], self.close_t, self.forecasts.read(), self.clusters)
 
 
 def open_inputs(home: Path, genesis: Genesis) -> StoredInputs:
