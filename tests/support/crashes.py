@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import numpy as np
+
 from runtime.adapters.anchor import ANCHOR_NAME, read_anchor
 from runtime.adapters.inputs import load_bars, load_clusters, load_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
@@ -129,6 +131,13 @@ class Writers:
     def _answer(self) -> str:
         assert self._server.stdout is not None
         return self._server.stdout.readline().rstrip("\n")
+
+
+def wait_up_to_20_ms(rng: np.random.Generator) -> None:
+    """Wait for a time between a microsecond and twenty milliseconds, as often short as long; asleep one cannot wait as short."""
+    moment = time.perf_counter_ns() + int(10 ** rng.uniform(3.0, 7.3))
+    while time.perf_counter_ns() < moment:
+        pass
 
 
 @dataclass(frozen=True)
