@@ -54,7 +54,7 @@ def _dataset(demo: Demo) -> Iterator[tuple[str, str]]:
     yield (
         "data",
         (
-            f"{source}: {len(m.symbols)} assets, {m.bars_n:,} bars of {m.interval}, {span}; "
+            f"{source}: {len(m.symbols)} asset{'' if len(m.symbols) == 1 else 's'}, {m.bars_n:,} bars of {m.interval}, {span}; "
             f"{len(m.gaps)} gaps, {len(m.findings)} findings on {found:,} rows accepted"
         ),
     )

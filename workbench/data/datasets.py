@@ -370,4 +370,5 @@ def load_panel(home: Path, manifest: DatasetManifest) -> BarPanel:
 def describe(manifest: DatasetManifest) -> str:
     """Return one line about a dataset."""
     span = f"{iso(manifest.first_t)} to {iso(manifest.last_t)}"
-    return f"{manifest.label} {manifest.interval}, {len(manifest.symbols)} assets, {span}, {manifest.bars_n} bars"
+    assets = f"{len(manifest.symbols)} asset{'' if len(manifest.symbols) == 1 else 's'}"
+    return f"{manifest.label} {manifest.interval}, {assets}, {span}, {manifest.bars_n} bars"

@@ -10,6 +10,7 @@ Import papermill, never this module: papermill loads it as its last step, and th
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -117,6 +118,8 @@ class _Client(PapermillNotebookClient):
             super().papermill_execute_cells()
         except KeyboardInterrupt:
             self.shutdown_kernel = "graceful"
+            # the tasks that waited for the kernel die with the loop, and asyncio would report each with a traceback
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
             self.on_cell_start = self.on_cell_executed = None  # the cell that ends now is nobody's progress
             raise
 
