@@ -17,7 +17,7 @@ INSTALLED := .venv/.installed-$(shell git hash-object pyproject.toml)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check format lint types imports spelling deps docs bench lock clean fix
+.PHONY: help install demo test test-all check format lint types imports spelling deps docs bench bench-all lock clean fix
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -72,8 +72,11 @@ fix: install ## Format and apply the safe lint fixes
 docs: install ## Check the documentation: links, commands, generated pages (ARGS=--write regenerates them)
 	$(BIN)/python -m tools.docs $(ARGS)
 
-bench: install ## Measure the core, the journal, start-up, and print them beside their budgets
+bench: install ## Measure our figures against their targets, and other frameworks on one year of bars
 	$(BIN)/python -m tools.bench $(ARGS)
+
+bench-all: install ## The same on five years, growth, memory and a profile; writes docs/reference/performance.md
+	$(BIN)/python -m tools.bench --all $(ARGS)
 
 lock: install ## Resolve requirements.lock again (the one target that asks an index; no address enters the file)
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --all-extras --no-emit-index-url --no-header --python-version 3.11 -o requirements.lock

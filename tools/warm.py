@@ -13,7 +13,7 @@ import numpy as np
 from runtime.inference.features import compute
 from runtime.inference.panel import BarPanel
 from runtime.inference.trees import TreeModel, raw_scores
-from tools.bench import measure_core
+from tools.bench.ours import measure_core
 
 BARS_N = 48
 ONE_SPLIT = """tree
