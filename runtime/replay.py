@@ -7,8 +7,8 @@
 5. recomputation: the same `iterate_blocks` that made the run; the first block that differs is taken apart
 6. summary: `run.json` against the run root, the head, the blocks and the final value that the steps before established
 
-Level `chain` leaves out 4 and 5, level `decisions`, the default, 4. A replay from a block on begins at the nearest snapshot before it (`adapters/snapshots.py`);
-the chain is verified from the genesis all the same.
+Level `chain` leaves out 4 and 5, level `decisions`, the default, leaves out 4. A replay from a block on begins at the nearest
+snapshot before it (`adapters/snapshots.py`); the chain is verified from the genesis all the same.
 
 A failure has one class, from what was established first. A changed row breaks the chain at its block; the block is then
 computed again all the same, to name the field. What comes out otherwise from sound inputs is laid to the source when that is
