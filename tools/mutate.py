@@ -34,7 +34,7 @@ from tools.mutants import Mutant, mutants
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 FILES: Final = ("fixed.py", "ledger.py", "lots.py", "risk.py")
-TESTS: Final = ("tests/unit/runtime/core",)
+TESTS: Final = tuple(f"tests/unit/runtime/core/test_{Path(name).stem}.py" for name in FILES)
 COPIED: Final = ("runtime", "tests/support", "tests/unit/runtime/core", "tests/conftest.py", "tools", "pyproject.toml")
 SURVIVORS: Final = REPOSITORY / "tools" / "mutate_survivors.toml"
 SHARE_MIN: Final = 0.9

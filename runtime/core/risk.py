@@ -216,12 +216,11 @@ def affordable(policy: Any, state: Any, s: int, size_e8: int) -> Any:
     free = imax(state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote) - CASH_MARGIN_E8, 0)
     money = mul_floor(size_e8, E8, state["cash"][quote]["rate_e8"])
     spend = imin(money, free)
-    # the size is what may leave the account at worst, so fee and limit distance come out of it
+    # the size is what may leave the account at worst, so fee and limit distance come out of it: a notional of at most `net`,
+    # and its fee rounded up, are never more than `spend`
     net = mul_floor(spend, PPM, PPM + fees.worst_ppm(policy))
     # at a price near zero the money would buy more units than an order can name
     qty = round_down(mul_floor_saturating(net, E8, limit_price), instrument["lot_e8"])
-    while qty > 0 and orders.worst_cost(policy, qty, limit_price) > spend:
-        qty -= instrument["lot_e8"]
     clipped = free < money
     if qty <= 0:
         gate = G_CASH if clipped else G_LOT
@@ -292,7 +291,7 @@ def readmit(policy: Any, state: Any, s: int, edge_ppm: int) -> Any:
         gate, scale, limit, value = liquid(policy, state, s, to_base(state, quote, reserve))
     if gate == G_PASS:
         gate, scale, limit, value = fresh(policy, state, s)
-    if gate == G_PASS or gate == G_BUSY:  # the order in flight is this one
+    if gate == G_BUSY:  # every other gate passed, and the order in flight is this one
         free = state["cash"][quote]["cash_e8"] - orders.reserved(state, policy, quote) - CASH_MARGIN_E8
         gate, scale, limit, value = (G_PASS if reserve <= free else G_CASH), SCALE_E8, free, reserve
     return reserve, gate, scale, limit, value

@@ -89,13 +89,32 @@ def test_the_quotient_beside_either_end_is_exact_or_refused(target: int, rest: i
 SUMS = [
     (1, 2, 3), (HIGH, 0, HIGH), (HIGH, 1, REFUSED), (HIGH - 1, 1, HIGH), (LOW, 0, LOW), (LOW, -1, REFUSED), (LOW + 1, -1, LOW),
     (HIGH, LOW, -1), (LOW, HIGH, -1), (HIGH, HIGH, REFUSED), (LOW, LOW, REFUSED), (2**62, 2**62, REFUSED), (-(2**62), -(2**62), LOW),
-    (-5, 5, 0), (-5, 4, -1), (0, 0, 0), (2**62, 2**62 - 1, HIGH),
+    (-5, 5, 0), (-5, 4, -1), (0x5555555555555555, 0x5555555555555555, REFUSED), (0, 0, 0), (2**62, 2**62 - 1, HIGH),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("a", "b", "expected"), SUMS)
 def test_sums_at_chosen_places(a: int, b: int, expected: int | str) -> None:
     assert outcome(fixed.add, a, b) == sum_words(a, b) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "words_"),
+    [(5, 7, 0, "divisor must be positive"), (HIGH, 2, 1, "exceeds int64"), (LOW, 2, 1, "exceeds int64")],
+)
+def test_a_refusal_says_what_is_wrong(a: int, b: int, c: int, words_: str) -> None:
+    with pytest.raises((OverflowError, ZeroDivisionError), match=f"mul_div: the .*{words_}"):
+        fixed.mul_floor(a, b, c)
+    with pytest.raises((OverflowError, ZeroDivisionError), match=f"mul_div: the .*{words_}"), np.errstate(over="ignore"):
+        fixed._compiled_mul_div(a, b, c, 0)(a, b, c, 0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(HIGH, 1), (LOW, -1)])
+def test_a_refused_sum_says_so(a: int, b: int) -> None:
+    with pytest.raises(OverflowError, match="add: the sum exceeds int64"):
+        fixed.add(a, b)
+    with pytest.raises(OverflowError, match="add: the sum exceeds int64"), np.errstate(over="ignore"):
+        fixed._compiled_add(a, b)(a, b)
 
 
 def test_specification_and_counterpart_give_one_integer_type() -> None:
@@ -144,6 +163,9 @@ DIGITS = [
     (2**62, 0, 2**31, 2**31),
     ((2**31 << 32) + 2**31 - 1, 2**32 - 2, 2**31, 2**32 - 1),
     (2**64 - 2**33, 0, 2**32 - 1, 2**32 - 1),
+    # two guesses too many
+    (8_098_850_627_683_090_432, 2**31, 2**31, 2**32 - 2),
+    (9_223_372_040_523_633_991, 2**32 - 1, 2**31, 2**32 - 2),
 ]
 
 
@@ -175,7 +197,8 @@ QUARTER = HIGH // 4
         (QUARTER // 8 - 1, 8, 1, QUARTER // 8 * 8 - 8), (QUARTER // 8 - 1, 80, 10, QUARTER // 8 * 8 - 8), (HIGH, HIGH, HIGH, QUARTER),
         (HIGH, 3, HIGH, 3), (HIGH - 1, 3, HIGH, 2), (2**61, 1, 1, QUARTER), (2**61 - 2, 1, 1, 2**61 - 2),
         (1, QUARTER // 2 + 1, 1, QUARTER // 2 + 1), (HIGH, 1, 4, QUARTER), (HIGH, 1, 5, HIGH // 5), (HIGH, 2, 8, QUARTER),
-        (QUARTER, 4, 4, QUARTER), (QUARTER - 1, 4, 4, QUARTER - 1), (3, QUARTER, 4, QUARTER * 3 // 4), (7, 0, 3, 0),
+        (QUARTER, 4, 4, QUARTER), (QUARTER - 1, 4, 4, QUARTER - 1), (3, QUARTER, 4, QUARTER * 3 // 4), (7, 0, 3, 0), (10, 4, 17, 2), (HIGH, 3, 10, QUARTER),
+        (2**60, 2, 1, QUARTER),
     ],
 )  # fmt: skip
 def test_a_measure_of_the_market_saturates(a: int, b: int, c: int, expected: int) -> None:

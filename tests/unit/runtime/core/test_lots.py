@@ -122,6 +122,14 @@ def test_closing_exactly_one_lot_leaves_the_next_untouched() -> None:
     assert [r["kind_id"] for r in books.rows("position_lot")[2:]] == [c.LOT_CLOSE]
 
 
+def test_a_last_slice_of_one_unit_is_sold() -> None:
+    books = opened((7, 1_000), (2, 200))
+    assert close(books, 8, 80) == 80 - 1_100
+    assert held(books) == [(2, 1, 100)]
+    assert close(books, 1, 30) == -70
+    assert position(books) == (0, 0, 0)
+
+
 def test_a_large_lot_is_split_with_a_128_bit_product() -> None:
     books = opened((3 * 10**17, 10**18 + 1))
     assert close(books, 10**17, 5) == 5 - (10**18 + 1) // 3

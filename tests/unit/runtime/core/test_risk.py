@@ -64,7 +64,7 @@ def test_positions_taken_counts_an_instrument_once() -> None:
     books.orders[0]["order_id"] = 4
     books.orders[3]["order_id"] = 1
     assert risk.positions_taken(books.state) == 2
-    books.positions[LAST]["qty_e8"] = 2
+    books.positions[LAST]["qty_e8"] = 1
     assert risk.positions_taken(books.state) == 3
 
 
@@ -187,6 +187,20 @@ def test_each_cap_clips_to_what_is_left_of_it(caps: dict[str, int], left: int, g
 )  # fmt: skip
 def test_a_cap_already_exceeded_leaves_nothing(caps: dict[str, int], gate: int, cap: int, used: int) -> None:
     assert within(capped(**caps), 5) == (0, gate, cap, used)
+    assert within(capped(**caps), 0) == PASS, "nothing wished, nothing clipped"
+
+
+@pytest.mark.parametrize(
+    ("caps", "gate", "cap"),
+    [
+        ({"total_e8": 70}, c.G_TOTAL, 70),
+        ({"cluster_e8": 43}, c.G_CLUSTER, 43),
+        ({"quote_e8": 48}, c.G_QUOTE, 48),
+        ({"budget_e8": 70}, c.G_BUDGET, 70),
+    ],
+)
+def test_a_cap_used_up_exactly_leaves_not_one_unit(caps: dict[str, int], gate: int, cap: int) -> None:
+    assert within(capped(**caps), 1) == (0, gate, cap, cap)
 
 
 def test_the_last_cap_that_clips_is_named() -> None:
@@ -318,6 +332,13 @@ def test_a_maker_entry_is_limited_to_the_mark() -> None:
     assert (qty, limit_price, gate) == (996_015_900, 100 * E8, c.G_PASS)
 
 
+def test_a_price_near_zero_buys_no_more_than_an_order_can_name() -> None:
+    books = affording(price=1, cash=10**18)
+    books.instruments["tick_e8"] = books.instruments["lot_e8"] = 1
+    books.rules["limit_ppm"] = 0
+    assert affordable(books, 10**17)[:3] == (2**61 - 1, 1, c.G_PASS)
+
+
 def test_a_size_in_another_currency_is_converted() -> None:
     # 730 in the base currency are 1000 CAD
     assert affordable(affording(), 730 * E8, s=1) == (986_154_300, 101 * E8, c.G_PASS, c.SCALE_E8, 1_000 * E8, 10**15 - 1_000)
@@ -418,15 +439,23 @@ def test_a_sale_takes_the_place_of_a_resting_buy() -> None:
     assert (row["order_id"], row["status_id"]) == (1, c.O_CANCELLED)
 
 
+def test_a_sale_waits_until_the_venue_has_taken_an_acknowledged_buy_off() -> None:
+    books = with_order(c.BUY, c.O_OPEN)
+    books.orders[0]["acked_n"] = 1
+    assert risk.sale_quantity(books.policy, books.state, books.out, 0, 400) == 0
+    assert [row["status_id"] for row in books.rows("order_request")] == [c.O_CANCELLING]
+    assert int(books.orders[0]["reserve_e8"]) == 99, "it may still fill"
+
+
 LINKS = (11, 12, 13, 14)
 
 
 def test_an_approved_buy_reserves_its_worst_cost_and_carries_its_links() -> None:
     books = Books()
-    books.positions[1]["mark_e8"] = 100 * E8
+    books.positions[LAST]["mark_e8"] = 100 * E8
     books.rules["order_ttl_t"] = 7_000
-    risk.approve_buy(books.policy, books.state, books.out, 1, 3 * E8 + 1, 101 * E8, LINKS)
-    order = books.orders[1]
+    risk.approve_buy(books.policy, books.state, books.out, LAST, 3 * E8 + 1, 101 * E8, LINKS)
+    order = books.orders[LAST]
     notional = 303 * E8 + 101  # 3.00000001 x 101, up to the next unit
     assert order["reserve_e8"] == notional + 121_200_001  # 0.4 %, rounded up
     assert (order["side_id"], order["qty_e8"], order["left_e8"]) == (c.BUY, 3 * E8 + 1, 3 * E8 + 1)
@@ -434,7 +463,7 @@ def test_an_approved_buy_reserves_its_worst_cost_and_carries_its_links() -> None
     assert tuple(order[name] for name in ("signal_id", "action_id", "reason_id", "campaign_id")) == LINKS
     assert (order["placed_t"], order["expires_t"], order["status_id"]) == (NOW_T, NOW_T + 7_000, c.O_NEW)
     (row,) = books.rows("order_request")
-    assert (row["quote_id"], row["origin_hour_t"], row["reserve_e8"]) == (c.CAD, HOUR_T, order["reserve_e8"])
+    assert (row["quote_id"], row["origin_hour_t"], row["reserve_e8"]) == (c.USDC, HOUR_T, order["reserve_e8"])
 
 
 def test_an_approved_sale_has_neither_limit_nor_reserve() -> None:
