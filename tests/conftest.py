@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from tests.support import tally
+
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 REAL_DATA_VARIABLE: Final = "BALLAST_REAL_DATA"
 SETTINGS: Final = ("BALLAST_HOME", "BALLAST_WORKERS", "BALLAST_PROGRESS_FILE", "BALLAST_DEBUG")
@@ -82,6 +84,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that skipped although their data is there."""
+    """Say how many cases the proofs ran, and name the tests that skipped although their data is there."""
+    for line in tally.LINES:
+        terminalreporter.write_line(line)
     for node in _skipped_real_data:
         terminalreporter.write_line(f"SKIPPED WITH REAL DATA PRESENT (fails in CI): {node}", red=True)
