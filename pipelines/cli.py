@@ -27,9 +27,9 @@ def demo(
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes; never changes a result.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """Run the main job: data, walk-forward study, two backtests, replay, report.
+    """Run the main job: data, walk-forward study, two backtests, replay, SQL gates, report.
 
-    Exit code 5 when the replay differs, 4 when the trend run has no fills (parity of an empty ledger proves nothing).
+    Exit code 5 when the replay differs or a gate does not hold, 4 when the trend run has no fills (parity of an empty ledger proves nothing).
     """
     from pipelines.demo import run_demo
     from runtime.home import home_path

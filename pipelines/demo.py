@@ -1,7 +1,7 @@
 """The main job: data in, governed walk-forward study, two backtests, their replay, and the report.
 
-Stages: prepare the dataset; run the notebook in a kernel process; replay both runs here, from the stored bytes only; write
-the report. Nothing of the result depends on where or how fast it ran: only `seconds` and the paths do.
+Stages: prepare the dataset; run the notebook in a kernel process; replay both runs here, from the stored bytes only; hold
+both against the SQL gates, with the study's predictions; write the report. Nothing of the result depends on where or how fast it ran: only `seconds` and the paths do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.notebook.run import Executed
 
 NOTEBOOK: Final = "walk_forward"
-NEEDED_LATER: Final = ("pipelines.outcome", "reports.static.study_report")
+NEEDED_LATER: Final = ("pipelines.outcome", "reports.static.study_report", "runtime.ops.check")
 """Imported while the kernel works and this process waits: they take seconds, mostly for libraries the study needs."""
 MENTIONED_S: Final = 0.05
 """Cells that take less are not worth a line."""
@@ -70,9 +70,10 @@ def _run(home: Path, data: Path | None, source: str, workers: int | None, report
 def _finish(
     home: Path, manifest: DatasetManifest, executed: Executed, seconds: dict[str, float], began_s: float, report: Report
 ) -> Demo:
-    """Store the notebook, replay both runs, write the report."""
+    """Store the notebook, replay and check both runs, write the report."""
     from pipelines.outcome import RUNS, Demo
     from reports.static.study_report import write_report
+    from runtime.ops.check import check_run
     from runtime.replay import replay
     from workbench.backtest import load_summary
     from workbench.notebook.run import default_folder, store
@@ -85,6 +86,9 @@ def _finish(
     runs = {name: load_summary(folder) for name, folder in folders.items()}
     with _timed("replay", seconds):
         replays = {name: replay(folder, home, report) for name, folder in folders.items()}
+    with _timed("check", seconds):
+        predictions = study_dir / "tables" / "predictions.parquet"
+        checks = {name: check_run(folder, home, predictions, report) for name, folder in folders.items()}
     with _timed("report", seconds):
         report("report", 0, 1)
         page = write_report(home, study_dir, {name: found.model_dump(mode="json") for name, found in replays.items()})
@@ -97,6 +101,7 @@ def _finish(
         study=study,
         runs=runs,
         replays=replays,
+        checks=checks,
         notebook_sha256=stored.receipt.notebook_sha256,
         results_sha256=stored.receipt.results_sha256,
         study_dir=study_dir,

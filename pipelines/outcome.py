@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from runtime.core.records import E8, PPM
 from runtime.errors import GateError, VerificationError
+from runtime.ops.check import CheckResult
 from runtime.replay import ReplayResult
 from workbench.backtest import RunSummary
 from workbench.data.datasets import DatasetManifest
@@ -26,6 +27,7 @@ class Demo(BaseModel):
         study: the result of the study.
         runs: the runs' summaries as their folders hold them.
         replays: outcome of each replay.
+        checks: outcome of the SQL gates over each run, the one on training windows among them.
         notebook_sha256, results_sha256: digests of the sealed notebook and of its result.
         study_dir, notebook, receipt, report: where things are.
         seconds: wall time per stage; the notebook's cells under `notebook.<cell>`.
@@ -37,6 +39,7 @@ class Demo(BaseModel):
     study: StudyResult
     runs: dict[str, RunSummary]
     replays: dict[str, ReplayResult]
+    checks: dict[str, CheckResult]
     notebook_sha256: str
     results_sha256: str
     study_dir: Path
@@ -50,11 +53,16 @@ class Demo(BaseModel):
         """Return True when both runs were recomputed to the same blocks."""
         return all(self.replays[name].parity for name in RUNS)
 
+    @property
+    def runs_valid(self) -> bool:
+        """Return True when every SQL gate ran, and holds, on both runs."""
+        return all(self.checks[name].valid and not self.checks[name].skipped for name in RUNS)
+
     def require_proof(self) -> None:
-        """Raise when the replay differs, or proves nothing.
+        """Raise when the replay differs, a gate fails, or all of it proves nothing.
 
         Raises:
-            VerificationError: a replay differs.
+            VerificationError: a replay differs, or a gate does not hold.
             GateError: the trend run has no fills; parity of an empty ledger is no proof.
         """
         for name in RUNS:
@@ -64,6 +72,14 @@ class Demo(BaseModel):
                     f"REPLAY PARITY: FALSE for the {name} run: {failure}",
                     expected="every block recomputed to the same bytes",
                     action=f"run `ballast replay {self.runs[name].run_id}`; keep the folder as evidence",
+                )
+        for name in RUNS:
+            broken = [gate for gate in self.checks[name].gates if gate.violations != 0]
+            if broken:
+                raise VerificationError(
+                    f"RUN VALID: FALSE for the {name} run: {', '.join(gate.name for gate in broken)} (first: {broken[0].first})",
+                    expected="every SQL gate to hold",
+                    action=f"run `ballast check {self.runs[name].run_id}`; keep the folder as evidence",
                 )
         if self.runs[TREND].fills == 0:
             raise GateError(
@@ -87,7 +103,9 @@ class Demo(BaseModel):
             "bundle_hashes": dict(study.bundle_hashes),
             **_run_json(self.runs[ML]),
             "replay_parity": self.replay_parity,
+            "runs_valid": self.runs_valid,
             "runs": {name: {**_run_json(self.runs[name]), "replay_parity": self.replays[name].parity} for name in RUNS},
+            "checks": {name: dict(self.checks[name].as_counts()) for name in RUNS},
             "baselines": {name: _figures_json(found) for name, found in study.baselines.items()},
             "metrics": [metric.model_dump(mode="json") for metric in study.metrics],
             "folds": [fold.model_dump(mode="json") for fold in study.folds],

@@ -19,7 +19,7 @@ from workbench.training.evaluate import PRODUCT
 SERIES: Final = {"ml": "ML", "trend": "trend rule", "flat": "flat", "btc_hold": "BTC hold", "equal_weight": "equal weight"}
 RIVALS: Final = ("persistence", "single_feature")
 """Baseline forecasts whose skill stands beside the models'; skill is measured against the base rate."""
-STAGES: Final = ("data", "notebook", "replay", "report", "total")
+STAGES: Final = ("data", "notebook", "replay", "check", "report", "total")
 CELLS_SHOWN: Final = 6
 COLUMNS: Final = 110
 
@@ -132,14 +132,20 @@ def _verdict(demo: Demo) -> Iterator[tuple[str, str]]:
 
 
 def _proof(demo: Demo) -> Iterator[tuple[str, RenderableType]]:
-    """Yield parity, hashes, seconds and the report's path."""
-    parity = "TRUE" if demo.replay_parity else "FALSE"
+    """Yield parity and validity, hashes, seconds and the report's path."""
     blocks = sum(found.blocks for found in demo.replays.values())
-    colour = "bold green" if demo.replay_parity else "bold red"
-    yield "", Text.assemble((f"REPLAY PARITY: {parity}", colour), f"  {blocks:,} blocks recomputed from the stored bytes")
+    gates = len(demo.checks[RUNS[0]].gates)
+    yield "", Text.assemble(
+        _answer("REPLAY PARITY", demo.replay_parity), f"  {blocks:,} blocks recomputed    ",
+        _answer("RUNS VALID", demo.runs_valid), f"  {gates} SQL gates on each",
+    )  # fmt: skip
     yield from _hashes(demo)
     yield "seconds", ", ".join(_stage(demo, stage) for stage in STAGES)
     yield "report", Text(str(_near(demo.report)), overflow="fold")
+
+
+def _answer(question: str, holds: bool) -> tuple[str, str]:
+    return (f"{question}: {'TRUE' if holds else 'FALSE'}", "bold green" if holds else "bold red")
 
 
 def _stage(demo: Demo, stage: str) -> str:

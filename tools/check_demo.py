@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from runtime.ops.gates import GATES
+
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 DIGEST_KEYS: Final = ("dataset_hash", "feature_set_hash", "policy_hash", "run_root", "journal_head")
 COUNT_KEYS: Final = ("blocks", "signals", "orders", "fills", "trades")
 OTHER_KEYS: Final = (
     "source", "model_hashes", "replay_parity", "refusals", "final_pv", "net_return", "max_drawdown", "baselines", "seconds", "runs",
+    "runs_valid", "checks",
 )  # fmt: skip
 BASELINES: Final = ("flat", "btc_hold", "equal_weight")
 RUNS: Final = ("ml", "trend")
@@ -33,11 +36,31 @@ def findings(result: Mapping[str, object]) -> list[str]:
         wrong.append(f"replay_parity is {result['replay_parity']!r}")
     wrong += _part_findings(result, "baselines", BASELINES)
     wrong += _part_findings(result, "runs", RUNS)
+    wrong += _check_findings(result)
     if not wrong:
         runs = result["runs"]
         trend = runs["trend"] if isinstance(runs, dict) else {}
         if not trend.get("fills"):
             wrong.append("the trend run has no fills: parity on an empty ledger is no proof")
+    return wrong
+
+
+def _check_findings(result: Mapping[str, object]) -> list[str]:
+    """Return every gate that is missing, was skipped, or does not hold, on either run."""
+    wrong = _part_findings(result, "checks", RUNS)
+    if wrong:
+        return wrong
+    if result["runs_valid"] is not True:
+        wrong.append(f"runs_valid is {result['runs_valid']!r}")
+    checks = result["checks"]
+    for run in RUNS:
+        counts = checks[run] if isinstance(checks, dict) else {}
+        for gate in GATES:
+            found = counts.get(gate.name) if isinstance(counts, dict) else None
+            if found is None or found < 0:
+                wrong.append(f"checks.{run}: the gate {gate.name} did not run")
+            elif found:
+                wrong.append(f"checks.{run}: {found} rows against the gate {gate.name}")
     return wrong
 
 

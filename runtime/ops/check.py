@@ -49,6 +49,15 @@ class CheckResult(BaseModel):
     gates: list[GateResult]
     seconds: float
 
+    @property
+    def skipped(self) -> list[str]:
+        """Return the names of the gates that did not run."""
+        return [gate.name for gate in self.gates if gate.violations < 0]
+
+    def as_counts(self) -> dict[str, int]:
+        """Return the violations per gate, -1 where it was skipped."""
+        return {gate.name: gate.violations for gate in self.gates}
+
 
 def check_run(run_dir: Path, home: Path, predictions: Path | None = None, report: Report = silent) -> CheckResult:
     """Run every gate over a run's projections, which are built first when there are none for the journal's head.

@@ -282,9 +282,13 @@ WHERE s.forecast_t > s.at_t OR p.block_seq_n > s.block_seq_n
 OR (s.forecast_t = 0 AND s.action_id <> {c.NONE}) OR (s.forecast_t <> 0 AND p.block_seq_n IS NULL)
 OR p.prob_main_ppm <> s.prob_ppm OR p.ret_near_ppm <> s.near_ppm OR p.uncertainty_ppm <> s.uncertainty_ppm
 OR greatest(p.ret_main_ppm, p.ret_far_ppm) <> s.edge_ppm OR newest.at_t > s.forecast_t"""),
-    Gate("prediction_out_of_sample", "No prediction of the study lies at or before the end of its own training window.",
-        """SELECT at_t, symbol, horizon_h, fold_n, train_first_t, train_last_t FROM study_prediction
-WHERE at_t <= train_last_t OR train_last_t < train_first_t""", study=True),
+    Gate("prediction_out_of_sample",
+        "No prediction lies before the last label of its own training window is known, and the run's predictions are of that study's time.",
+        f"""SELECT at_t, symbol, horizon_h, fold_n, train_first_t, train_last_t FROM study_prediction
+WHERE at_t <= train_last_t + horizon_h * {HOUR_T} OR train_last_t < train_first_t
+UNION ALL SELECT p.at_t, i.symbol, 0, -1, s.first_t, s.last_t FROM model_prediction p LEFT JOIN instrument i USING (instrument_id),
+(SELECT min(at_t) AS first_t, max(at_t) AS last_t FROM study_prediction) s
+WHERE s.first_t IS NULL OR p.at_t < s.first_t OR p.at_t > s.last_t""", study=True),
 )  # fmt: skip
 
 GATES: Final = (*STRUCTURE, *CASH, *LOTS, *ORDERS, *CAPS, *FORECASTS)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools.check_demo import BASELINES, COUNT_KEYS, DIGEST_KEYS, findings
+from runtime.ops.gates import GATES, Gate
+from tools.check_demo import BASELINES, COUNT_KEYS, DIGEST_KEYS, RUNS, findings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -94,6 +95,7 @@ def result() -> dict[str, object]:
     return whole | {
         "source": "simulated", "model_hashes": ["0" * 64], "replay_parity": True, "refusals": {}, "final_pv": "1", "net_return": 0,
         "max_drawdown": 0, "baselines": {name: {} for name in BASELINES}, "seconds": {}, "runs": {"ml": {"fills": 0}, "trend": {"fills": 3}},
+        "runs_valid": True, "checks": {run: {gate.name: 0 for gate in GATES} for run in RUNS},
     }  # fmt: skip
 
 
@@ -104,10 +106,23 @@ def test_a_right_demo_result_passes() -> None:
 @pytest.mark.parametrize(
     "change",
     [{"replay_parity": False}, {"replay_parity": "true"}, {"run_root": "abc"}, {"model_hashes": []}, {"fills": True}, {"blocks": -1},
-     {"baselines": {"flat": {}}}, {"runs": {"ml": {}}}, {"runs": {"ml": {"fills": 2}, "trend": {"fills": 0}}}],
+     {"baselines": {"flat": {}}}, {"runs": {"ml": {}}}, {"runs": {"ml": {"fills": 2}, "trend": {"fills": 0}}},
+     {"runs_valid": False}, {"checks": {}}],
 )  # fmt: skip
 def test_a_wrong_demo_result_is_found(change: dict[str, object]) -> None:
     assert findings(result() | change) != []
+
+
+@pytest.mark.parametrize("run_name", RUNS)
+@pytest.mark.parametrize("gate", GATES, ids=[gate.name for gate in GATES])
+def test_every_gate_must_have_run_and_hold_on_both_runs(gate: Gate, run_name: str) -> None:
+    holds = {name.name: 0 for name in GATES}
+    for violations, words in ((-1, "did not run"), (3, "3 rows against"), (None, "did not run")):
+        counts = holds | {gate.name: violations} if violations is not None else {n: 0 for n in holds if n != gate.name}
+        (found,) = findings(result() | {"checks": dict.fromkeys(RUNS, holds) | {run_name: counts}})
+        assert words in found
+        assert f"checks.{run_name}" in found
+        assert gate.name in found
 
 
 def test_a_missing_key_is_found() -> None:

@@ -17,6 +17,8 @@ from pipelines.summary import summary
 from runtime.canonical import sha256_file
 from runtime.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, GateError, VerificationError
 from runtime.home import runs_path
+from runtime.ops.check import check_run
+from runtime.ops.gates import GATES
 from runtime.replay import Failure, replay
 from tests.unit.pipelines.conftest import Ran, ballast
 from tools.check_demo import findings
@@ -43,6 +45,9 @@ def loaded(ran: Ran) -> Demo:
         study=study,
         runs={name: load_summary(folder) for name, folder in folders.items()},
         replays={name: replay(folder, ran.home) for name, folder in folders.items()},
+        checks={
+            name: check_run(folder, ran.home, study_dir / "tables" / "predictions.parquet") for name, folder in folders.items()
+        },
         notebook_sha256=str(result["notebook_sha256"]),
         results_sha256=str(result["results_sha256"]),
         study_dir=study_dir,
@@ -88,6 +93,7 @@ def test_the_summary_says_what_a_person_needs_on_one_screen(ran: Ran, columns: i
         assert str(ran.result[key]) in joined, key
     for words in (
         "REPLAY PARITY: TRUE",
+        "RUNS VALID: TRUE  28 SQL gates on each",
         "walk-forward",
         "BTC hold",
         "equal weight",
@@ -102,12 +108,31 @@ def test_the_summary_says_what_a_person_needs_on_one_screen(ran: Ran, columns: i
     assert len(text.splitlines()) <= lines_max
 
 
+def test_every_gate_ran_on_both_runs(ran: Ran) -> None:
+    checks = ran.result["checks"]
+    assert isinstance(checks, dict)
+    assert set(checks) == set(RUNS)
+    for name in RUNS:
+        assert checks[name] == {gate.name: 0 for gate in GATES}
+
+
 def test_a_proof_that_proves_nothing_fails(ran: Ran) -> None:
     demo = loaded(ran)
     demo.require_proof()
     idle = demo.runs["trend"].model_copy(update={"fills": 0})
     with pytest.raises(GateError, match="no fills"):
         demo.model_copy(update={"runs": {**demo.runs, "trend": idle}}).require_proof()
+    for name in RUNS:
+        for violations in (2, -1):  # broken, and skipped
+            gates = [
+                gate.model_copy(update={"violations": violations}) if gate.name == "fifo" else gate
+                for gate in demo.checks[name].gates
+            ]
+            check = demo.checks[name].model_copy(update={"gates": gates, "valid": violations < 0})
+            invalid = demo.model_copy(update={"checks": demo.checks | {name: check}})
+            assert not invalid.runs_valid
+            with pytest.raises(VerificationError, match=f"RUN VALID: FALSE for the {name} run: fifo"):
+                invalid.require_proof()
     failure = Failure.model_construct(kind="block", detail="block 7 differs")
     wrong = demo.replays["ml"].model_copy(update={"parity": False, "failure": failure})
     other = demo.model_copy(update={"replays": {**demo.replays, "ml": wrong}})

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runtime.adapters.inputs import load_clusters
+from runtime.adapters.inputs import load_clusters, load_forecasts
 from runtime.adapters.projections import MANIFEST_NAME, PROJECTIONS_NAME, read_manifest
 from runtime.adapters.views import connect
 from runtime.canonical import canonical_json, sha256_file
@@ -196,26 +196,40 @@ def test_portfolio_gates_step_back_once_rates_move(tables: duckdb.DuckDBPyConnec
 # ---- the study's predictions --------------------------------------------------------------------------------------
 
 
-def write_predictions(path: Path, at_t: int, train_last_t: int) -> Path:
-    row = {
-        "at_t": [at_t],
-        "symbol": ["BTC"],
-        "horizon_h": [24],
-        "fold_n": [1],
-        "train_first_t": [0],
-        "train_last_t": [train_last_t],
-    }
-    pq.write_table(pa.table(row), path)
+def write_predictions(path: Path, run_dir: Path, *, train_last_t: int, first_n: int = 0, horizon_h: int = 24) -> Path:
+    """Write predictions at the times of a run's own from number `first_n` on, all trained until `train_last_t` before the first."""
+    forecasts = load_forecasts(
+        run_dir.parents[1], Genesis.model_validate_json((run_dir / "genesis.json").read_bytes()).forecasts_digest
+    )
+    at_t = forecasts.at_t[first_n:].tolist()
+    n = len(at_t)
+    columns = {"at_t": at_t, "symbol": ["BTC"] * n, "horizon_h": [horizon_h] * n, "fold_n": [1] * n}
+    windows = {"train_first_t": [0] * n, "train_last_t": [at_t[0] + train_last_t if n else 0] * n}
+    schema = pa.schema([(name, pa.string() if name == "symbol" else pa.int64()) for name in columns | windows])
+    pq.write_table(pa.table(columns | windows, schema=schema), path)
     return path
 
 
-def test_predictions_inside_their_training_window(busy: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("train_last_t", "holds"), [(-24 * 3_600 - 1, True), (-24 * 3_600, False), (3_600, False)])
+def test_predictions_inside_their_training_window(
+    busy: tuple[Path, Path], tmp_path: Path, train_last_t: int, holds: bool
+) -> None:
+    """A label of 24 h is known a day after its decision: a prediction must come later than the last of them."""
     home, run_dir = busy
-    gate = check_run(run_dir, home, write_predictions(tmp_path / "good.parquet", 3_600, 3_599)).gates[-1]
-    assert (gate.name, gate.violations) == ("prediction_out_of_sample", 0)
-    result = check_run(run_dir, home, write_predictions(tmp_path / "bad.parquet", 3_600, 3_600))
-    assert not result.valid
-    assert (result.gates[-1].violations, result.gates[-1].first["symbol"]) == (1, "BTC")
+    result = check_run(run_dir, home, write_predictions(tmp_path / "some.parquet", run_dir, train_last_t=train_last_t))
+    gate = result.gates[-1]
+    assert gate.name == "prediction_out_of_sample"
+    assert (result.valid, gate.violations == 0) == (holds, holds)
+    assert gate.first.get("symbol") == (None if holds else "BTC")
+
+
+def test_predictions_of_another_study_prove_nothing(busy: tuple[Path, Path], tmp_path: Path) -> None:
+    home, run_dir = busy
+    for first_n in (5, 10**6):
+        path = write_predictions(tmp_path / f"{first_n}.parquet", run_dir, train_last_t=-(10**6), first_n=first_n)
+        gate = check_run(run_dir, home, path).gates[-1]
+        assert gate.violations > 0
+        assert gate.first["fold_n"] == -1
 
 
 def test_predictions_that_cannot_be_read(busy: tuple[Path, Path], tmp_path: Path) -> None:
