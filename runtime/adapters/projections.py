@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from runtime.adapters.inputs import load_forecasts
+from runtime.adapters.inputs import open_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.canonical import canonical_json, sha256_file
 from runtime.core.codes import EV_BARS
@@ -35,10 +35,10 @@ from runtime.core.records import FORECAST, RECORD_TYPES
 from runtime.errors import EnvironmentFailure, VerificationError
 from runtime.files import partial_folder, publish_folder
 from runtime.genesis import Genesis
-from runtime.inference.bundle import Forecasts
+from runtime.inference.bundle import ForecastTable
 from runtime.ports import Head
 from runtime.progress import Report, silent
-from runtime.verify import BadBlock, ChainVerifier, VerifiedRows, forecast_hashes
+from runtime.verify import FORECAST_WINDOW_N, BadBlock, ChainVerifier, VerifiedRows, forecast_hashes
 
 PROJECTIONS_NAME: Final = "projections"
 MANIFEST_NAME: Final = "manifest.json"
@@ -107,7 +107,7 @@ def project(run_dir: Path, home: Path, report: Report = silent) -> Manifest:
     folder = run_dir / PROJECTIONS_NAME
     try:
         genesis = parse_genesis(journal.genesis(), run_dir)
-        forecasts = load_forecasts(home, genesis.forecasts_digest)
+        forecasts = open_forecasts(home, genesis.forecasts_digest)
         with partial_folder(folder) as partial:
             head = _write_tables(partial, journal, genesis, forecasts, report)
             manifest = _seal(partial, genesis, head)
@@ -178,11 +178,11 @@ def parse_genesis(content: bytes, where: Path) -> Genesis:
         ) from e
 
 
-def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, forecasts: Forecasts, report: Report) -> Head:
+def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, forecasts: ForecastTable, report: Report) -> Head:
     lookup = forecast_hashes(forecasts)
     verifier = ChainVerifier(genesis.hash, journal.owner, bytes.fromhex(genesis.policy_digest), lookup)
     total = journal.head().seq_n
-    taken_by: dict[int, int] = {}
+    taken_by = np.zeros(len(forecasts.at_t), np.int64)
     with _Writers(folder) as writers:
         for blocks in batches(journal.read(), BATCH_BLOCKS_N):
             found = verifier.follow(blocks)
@@ -195,9 +195,14 @@ def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, foreca
             writers.write("block", _block_table(blocks))
             for record in RECORD_TYPES:
                 writers.write(record.name, _record_table(record.name, found))
-            taken_by.update((block.at_t, block.seq_n) for block in blocks if block.kind_id == EV_BARS)
+            bars = np.array([(block.at_t, block.seq_n) for block in blocks if block.kind_id == EV_BARS], np.int64).reshape(
+                -1, 2
+            )
+            _, taken, made = np.intersect1d(bars[:, 0], forecasts.at_t, assume_unique=True, return_indices=True)
+            taken_by[made] = bars[taken, 1]
             report("projections", verifier.head.seq_n, total)
-        writers.write("model_prediction", _prediction_table(forecasts, taken_by))
+        for first in range(0, len(forecasts.at_t), FORECAST_WINDOW_N):
+            writers.write("model_prediction", _prediction_table(forecasts, first, taken_by))
         names = pa.table(
             {"instrument_id": range(len(genesis.symbols)), "symbol": list(genesis.symbols)}, table_schema("instrument")
         )
@@ -254,17 +259,19 @@ def _block_table(blocks: Sequence[Block]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=table_schema("block"))
 
 
-def _prediction_table(forecasts: Forecasts, taken_by: dict[int, int]) -> pa.Table:
-    times, instruments = np.nonzero(forecasts.rows["valid_n"])
-    rows = forecasts.rows[times, instruments]
-    at_t = forecasts.at_t[times]
+def _prediction_table(forecasts: ForecastTable, first: int, taken_by: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the valid forecasts of a window that begins at row `first`; `taken_by` int64 [N] is each time's block, 0 if none."""
+    part = slice(first, first + FORECAST_WINDOW_N)
+    window = forecasts.rows[part]
+    times, instruments = np.nonzero(window["valid_n"])
+    rows = window[times, instruments]
+    at_t = forecasts.at_t[part][times]
     lookup = forecast_hashes(forecasts)
     hashes = [lookup(i, t) for i, t in zip(instruments.tolist(), at_t.tolist(), strict=True)]
-    seqs = np.array([taken_by.get(t, 0) for t in forecasts.at_t.tolist()], np.int64)
-    features = np.frombuffer(b"".join(forecasts.feature_digests), "V32")
+    features = np.frombuffer(b"".join(forecasts.feature_digests[part]), "V32")
     integers: list[npt.NDArray[np.int64]] = [at_t, instruments.astype(np.int64)]
     integers += [np.ascontiguousarray(rows[field]) for field in FORECAST.names or ()]
-    arrays = [pa.array(column) for column in (*integers, seqs[times])]
+    arrays = [pa.array(column) for column in (*integers, taken_by[part][times])]
     return pa.Table.from_arrays(
         [*arrays, _digests(features[times].tobytes()), _digests(b"".join(hashes))], schema=table_schema("model_prediction")
     )

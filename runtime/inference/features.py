@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from runtime.errors import DataError
 from runtime.inference import kernels as k
 from runtime.inference.cross_section import FEATURES_N, cross_rows
 from runtime.inference.feature_spec import CATALOGUE, DEFAULT_SPEC, Feature, FeatureSpec, spec_of
@@ -49,7 +48,7 @@ def compute(panel: BarPanel, rows: Ints, spec: FeatureSpec = DEFAULT_SPEC) -> Fl
     """
     columns = spec.columns()
     rows = np.array(rows, np.int64, ndmin=1)
-    _check(panel, rows, spec)
+    panel.require(rows, spec.interval_t, spec.reference)
     reference = panel.symbols.index(spec.reference)
     paths = [paths_of(panel, s) for s in range(len(panel.symbols))]
     whole = columns == list(range(FEATURES_N))
@@ -135,24 +134,3 @@ def feature_digests(features: Floats) -> list[bytes]:
         canonical = np.where(np.isnan(row), np.nan, row).astype("<f8")
         digests.append(hashlib.sha256(head + canonical.tobytes()).digest())
     return digests
-
-
-def _check(panel: BarPanel, rows: Ints, spec: FeatureSpec) -> None:
-    if panel.interval_t != spec.interval_t:
-        raise DataError(
-            f"a panel of {panel.interval_t} s bars",
-            expected=f"{spec.interval_t} s bars: the windows of the feature set count them",
-            action="build the dataset with hourly bars",
-        )
-    if spec.reference not in panel.symbols:
-        raise DataError(
-            f"a panel without {spec.reference} (it has {', '.join(panel.symbols)})",
-            expected=f"{spec.reference} among the assets: beta, correlation and the market figures refer to it",
-            action=f"add {spec.reference} to the dataset",
-        )
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(panel.open_t)):
-        raise DataError(
-            f"rows {int(rows.min())} .. {int(rows.max())}",
-            expected=f"rows of the panel, 0 .. {len(panel.open_t) - 1}",
-            action="compute the rows from this panel's open_t",
-        )

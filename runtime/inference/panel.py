@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import DataError
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -32,3 +34,33 @@ class BarPanel:
     low: Floats
     close: Floats
     volume: Floats
+
+    def require(self, rows: Ints, interval_t: int, reference: str) -> None:
+        """Refuse to compute at rows of this panel what is made for other bars.
+
+        Args:
+            rows: int64 [N], row numbers.
+            interval_t: seconds between rows that the windows of the features or rule count.
+            reference: the asset that others are measured against.
+
+        Raises:
+            DataError: the panel has another interval, lacks the reference, or a row is outside.
+        """
+        if self.interval_t != interval_t:
+            raise DataError(
+                f"a panel of {self.interval_t} s bars",
+                expected=f"{interval_t} s bars: the windows count them",
+                action="build the dataset with hourly bars",
+            )
+        if reference not in self.symbols:
+            raise DataError(
+                f"a panel without {reference} (it has {', '.join(self.symbols)})",
+                expected=f"{reference} among the assets: the others are measured against it",
+                action=f"add {reference} to the dataset",
+            )
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self.open_t)):
+            raise DataError(
+                f"rows {int(rows.min())} .. {int(rows.max())}",
+                expected=f"rows of the panel, 0 .. {len(self.open_t) - 1}",
+                action="compute the rows from this panel's open_t",
+            )

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from runtime.canonical import digest
 from runtime.core.records import FORECAST, INSTRUMENTS
-from runtime.errors import DataError
 from runtime.inference.features import paths_of
 from runtime.inference.kernels import P_CLOSE
 from runtime.inference.panel import BarPanel, Bools, Floats, Ints
@@ -91,7 +90,7 @@ def trend_forecasts(panel: BarPanel, rows: Ints, spec: TrendSpec = DEFAULT_TREND
         DataError: the panel has another interval, lacks the reference, or a row is outside.
     """
     rows = np.array(rows, np.int64, ndmin=1)
-    _check(panel, rows, spec)
+    panel.require(rows, spec.interval_t, spec.reference)
     close = np.stack([paths_of(panel, s)[P_CLOSE] for s in range(len(panel.symbols))], axis=1)
     present = np.isfinite(close)
     bars_before = np.concatenate([np.zeros((1, close.shape[1]), np.int64), np.cumsum(present, axis=0, dtype=np.int64)])
@@ -138,27 +137,6 @@ def _quantised(total: Floats, looks: Ints, yes: Ints, valid: Bools, spec: TrendS
         out[f"ret_{name}_ppm"] = np.where(valid, far * hours // horizons[-1], 0)
     out["uncertainty_ppm"] = np.where(valid, uncertainty, 0)
     return out
-
-
-def _check(panel: BarPanel, rows: Ints, spec: TrendSpec) -> None:
-    if panel.interval_t != spec.interval_t:
-        raise DataError(
-            f"a panel of {panel.interval_t} s bars",
-            expected=f"{spec.interval_t} s bars: the rule counts them",
-            action="build the dataset with hourly bars",
-        )
-    if spec.reference not in panel.symbols:
-        raise DataError(
-            f"a panel without {spec.reference} (it has {', '.join(panel.symbols)})",
-            expected=f"{spec.reference} among the assets: its momentum is the gate of the rule",
-            action=f"add {spec.reference} to the dataset",
-        )
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(panel.open_t)):
-        raise DataError(
-            f"rows {int(rows.min())} .. {int(rows.max())}",
-            expected=f"rows of the panel, 0 .. {len(panel.open_t) - 1}",
-            action="compute the rows from this panel's open_t",
-        )
 
 
 def widen(forecasts: npt.NDArray[np.void]) -> npt.NDArray[np.void]:

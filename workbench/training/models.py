@@ -16,7 +16,7 @@ import numpy as np
 from runtime.canonical import sha256_hex
 from runtime.errors import InvariantError
 from runtime.inference.panel import Floats, Ints
-from runtime.inference.trees import TreeModel, raw_scores
+from runtime.inference.trees import TreeModel, raw_scores, require_logit
 from workbench.training.folds import Fold
 from workbench.training.matrix import Matrix, mapped
 
@@ -102,7 +102,11 @@ class FittedModel:
 
 
 def fit(task: FitTask) -> list[FittedModel]:
-    """Train, predict and compare; one model per horizon, none when a coin has too few rows."""
+    """Train, predict and compare; one model per horizon, none when a coin has too few rows.
+
+    Raises:
+        DataError: a model's score is no logit, or it holds what the runtime's evaluator does not know.
+    """
     matrix = mapped(task.folder)
     train = _rows(matrix, task.fold.train, task.symbol_n)
     train = train[matrix.complete[train]]
@@ -121,7 +125,9 @@ def fit(task: FitTask) -> list[FittedModel]:
         dataset.set_label(np.ascontiguousarray(up[:, k]))
         booster = lightgbm.train(parameters, dataset, num_boost_round=task.lite.num_iterations)
         text = booster.model_to_string()
-        raw = raw_scores(TreeModel.parse(text), ahead)
+        model = TreeModel.parse(text)
+        require_logit(model)
+        raw = raw_scores(model, ahead)
         theirs = booster.predict(ahead, raw_score=True, num_threads=1) if len(rows) else np.empty(0)
         fitted.append(
             FittedModel(

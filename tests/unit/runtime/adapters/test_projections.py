@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from runtime import files
 from runtime.adapters import projections
 from runtime.adapters.inputs import InputMissing, load_forecasts
 from runtime.adapters.journal_sqlite import SqliteJournal
@@ -174,7 +175,7 @@ def test_a_folder_that_cannot_be_written(own_home: Path, own_run: Path, monkeypa
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(projections, "sync", full)
+    monkeypatch.setattr(files, "sync", full)
     with pytest.raises(EnvironmentFailure, match="No space left"):
         project(own_run, own_home)
     assert not list(own_run.glob(".partial*"))

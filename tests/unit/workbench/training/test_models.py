@@ -12,7 +12,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from runtime.errors import InvariantError
+from runtime.errors import DataError, InvariantError
 from tests.support.training import HORIZONS_H, SMALL, Small, small
 from workbench.training import models
 from workbench.training.executor import ProcessExecutor
@@ -68,6 +68,13 @@ def test_an_evaluator_that_is_off_by_one_bit_is_seen(run: Small, monkeypatch: py
     monkeypatch.setattr(models, "raw_scores", lambda model, x: np.nextafter(honest(model, x), np.inf))
     with stored(run.matrix) as folder:
         assert not any(m.evaluator_equal for m in fit(run.task(folder, GLOBAL)))
+
+
+def test_a_model_whose_score_is_no_logit_is_refused(run: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = Lite.parameters
+    monkeypatch.setattr(Lite, "parameters", lambda lite: parameters(lite) | {"sigmoid": 2.0})
+    with stored(run.matrix) as folder, pytest.raises(DataError, match="sigmoid:2"):
+        fit(run.task(folder, GLOBAL))
 
 
 def test_a_coin_with_few_rows_gets_no_model_of_its_own(run: Small) -> None:
