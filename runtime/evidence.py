@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runtime.adapters.anchor import ANCHOR_NAME
 from runtime.adapters.inputs import InputChanged, InputMissing, StoredInputs, open_inputs
-from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal, TruncatedJournal
+from runtime.adapters.journal_sqlite import JOURNAL_NAME, ReplacedBlock, SqliteJournal, TruncatedJournal
 from runtime.adapters.projections import parse_genesis
 from runtime.canonical import sha256_file
 from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
@@ -56,6 +56,8 @@ def open_journal(run_dir: Path) -> SqliteJournal:
         raise failed(FailureClass.CHAIN_BREAK, e.got) from e
     except TruncatedJournal as e:
         raise failed(FailureClass.TRUNCATED, e.got) from e
+    except ReplacedBlock as e:
+        raise failed(FailureClass.CHAIN_BREAK, e.got, block=e.seq_n, record="block_hash") from e
     except VerificationError as e:
         raise failed(FailureClass.CHAIN_BREAK, e.got) from e
 

@@ -113,12 +113,26 @@ def write_empty(path: Path, genesis: bytes, account_id: int, mode_id: int) -> No
         raise cannot_open(path, e.strerror or str(e)) from e
 
 
-def make_durable(connection: sqlite3.Connection) -> None:
-    """Have every commit on the disk before it returns."""
-    connection.execute("PRAGMA journal_mode = WAL")
+def make_durable(path: Path, connection: sqlite3.Connection) -> None:
+    """Have every commit on the disk before it returns.
+
+    Raises:
+        EnvironmentFailure: the file system cannot carry a write-ahead log.
+    """
+    if _journal_mode(connection) != b"wal":
+        # The mode is three integers in the first sector of the file: one sector is whole or not there, and both are valid. So it
+        # is changed without a rollback journal, which a crash could leave and which then locks out all readers.
+        _journal_mode(connection, "MEMORY")
+        if _journal_mode(connection, "WAL") != b"wal":
+            raise cannot_open(path, "SQLite finds no way to keep a write-ahead log beside it")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS; nothing elsewhere
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def _journal_mode(connection: sqlite3.Connection, change: str = "") -> bytes:
+    (mode,) = connection.execute(f"PRAGMA journal_mode{' = ' if change else ''}{change}").fetchone()
+    return bytes(mode)
 
 
 def _write_schema(connection: sqlite3.Connection, genesis: bytes, account_id: int, mode_id: int) -> None:
@@ -152,8 +166,9 @@ def read_genesis(path: Path, connection: sqlite3.Connection) -> tuple[int, int, 
             f"{path} has journal schema {version}", expected=f"schema {SCHEMA_VERSION} or older",
             action="open it with the newer Ballast that wrote it",
         )  # fmt: skip
-    stored = {bytes(sql) for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
-    if version != SCHEMA_VERSION or stored != {statement.encode() for statement in SCHEMA}:
+    columns = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    stored = {tuple(bytes(cell) if type(cell) is bytearray else cell for cell in row) for row in columns}
+    if version != SCHEMA_VERSION or stored != set(map(_described, SCHEMA)):
         raise damaged(path, "its tables or append-only triggers were changed")
     row = connection.execute("SELECT account_id, mode_id, content, hash FROM genesis").fetchone()
     if row is None:
@@ -164,12 +179,20 @@ def read_genesis(path: Path, connection: sqlite3.Connection) -> tuple[int, int, 
     return account_id, mode_id, content, stored_hash
 
 
+def _described(statement: str) -> tuple[bytes, ...]:
+    """Return what SQLite keeps of a CREATE statement: type, name, table, text."""
+    words = statement.split()
+    kind, name = words[1].lower(), words[2]
+    table = name if kind == "table" else words[words.index("ON") + 1]
+    return kind.encode(), name.encode(), table.encode(), statement.encode()
+
+
 def fold_wal(connection: sqlite3.Connection) -> None:
     """Bring the write-ahead log into the file and remove it, unless somebody reads."""
     try:
         connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA journal_mode = DELETE")
+        _journal_mode(connection, "MEMORY")  # as in `make_durable`; in the file there is only "WAL" and "no WAL"
     except sqlite3.OperationalError:
         return  # a live reader holds the WAL: its content is durable there, and the next writer folds it
 

@@ -90,7 +90,7 @@ class SqliteJournal:
                     connection = connect(path, "rw")
                 try:
                     with translated(path):
-                        make_durable(connection)
+                        make_durable(path, connection)
                     journal = cls(path, connection, lock_fd)
                     journal._write_anchor()
                 except BaseException:
@@ -133,7 +133,7 @@ class SqliteJournal:
                 journal._check_anchor(anchor)
                 if writable:
                     with translated(path):
-                        make_durable(connection)
+                        make_durable(path, connection)
             except BaseException:
                 connection.close()
                 raise
@@ -238,10 +238,25 @@ class SqliteJournal:
                 row = self._connection.execute("SELECT block_hash FROM block WHERE seq_n = ?", (anchor.head.seq_n,)).fetchone()
             expected = row[0] if row else b""
         if anchor.head.block_hash != expected:
-            raise damaged(self._path, f"block {anchor.head.seq_n} is not the block its anchor names")
+            raise ReplacedBlock(
+                f"the journal {self._path} is damaged: block {anchor.head.seq_n} is not the block its anchor names",
+                expected="the file and its anchor as Ballast wrote them",
+                action="keep the evidence and restore the run from a backup",
+                seq_n=anchor.head.seq_n,
+            )
 
 
 class TruncatedJournal(VerificationError):
     """The anchor knows blocks that the journal no longer has."""
 
     kind = "truncated journal"
+
+
+class ReplacedBlock(VerificationError):
+    """A block is not the one that the anchor names: one of the two was changed."""
+
+    kind = "chain break"
+
+    def __init__(self, got: str, *, expected: str, action: str, seq_n: int = 0) -> None:
+        super().__init__(got, expected=expected, action=action)
+        self.seq_n = seq_n

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.adapters.anchor import ANCHOR_NAME, Anchor, write_anchor
-from runtime.adapters.journal_file import SCHEMA, SCHEMA_VERSION
+from runtime.adapters.journal_file import SCHEMA, SCHEMA_VERSION, make_durable
 from runtime.adapters.journal_sqlite import SqliteJournal, TruncatedJournal
 from runtime.errors import DataError, EnvironmentFailure, VerificationError
 from runtime.ports import Head
@@ -86,6 +86,27 @@ def test_a_changed_schema(path: Path, statements: list[str], message: str) -> No
     meddle(path, *statements)
     with pytest.raises(VerificationError, match=message):
         SqliteJournal.open(path)
+
+
+@pytest.mark.parametrize("change", ["name = 'other'", "type = 'view'", "tbl_name = 'genesis'", "sql = NULL"])
+def test_a_schema_whose_texts_are_whole_and_whose_names_are_not(path: Path, change: str) -> None:
+    written(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"UPDATE sqlite_schema SET {change} WHERE name = 'block_refuses_update'")
+    connection.close()
+    with pytest.raises(VerificationError, match="damaged"):
+        SqliteJournal.open(path)
+
+
+def test_a_file_system_without_a_write_ahead_log_is_refused(path: Path) -> None:
+    """Without a log, and with the rollback journal in memory, a crash would leave half a block."""
+    path.parent.mkdir()
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rwc&vfs=unix-none", uri=True, isolation_level=None)
+    connection.text_factory = bytearray
+    with pytest.raises(EnvironmentFailure, match="write-ahead log"):
+        make_durable(path, connection)
+    connection.close()
 
 
 def test_a_journal_cut_off_at_its_end_is_found_by_the_anchor(path: Path) -> None:
