@@ -97,3 +97,21 @@ class Desk:
         for _ in range(self.profile.entry_persist_n):
             self.hour((600_000, 20_000), only=(s,))
         self.fill(s)
+
+
+def held(desk: Desk, s: int = 0) -> int:
+    """Return the quantity held of an instrument."""
+    return int(desk.state["positions"][s]["qty_e8"])
+
+
+def last_refusal(desk: Desk) -> str:
+    """Return the name of the gate that refused last."""
+    return [c.GATE_NAMES[e["gate_id"]] for e in desk.rows("risk_event") if e["kind_id"] == c.RISK_REFUSED][-1]
+
+
+def resting(**fields: int) -> Desk:
+    """Return a desk whose first instrument has a fresh buy at the venue, under a cluster cap that does not bind."""
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, **fields))
+    for _ in range(2):
+        desk.hour((600_000, 20_000))
+    return desk

@@ -1,0 +1,199 @@
+"""What an order can live through, one event at a time: retries, unknown outcomes, cancels that race fills, dust."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.core import codes as c
+from tests.support.desk import Desk, held, last_refusal, resting
+
+UP = (600_000, 20_000)
+DOWN = (400_000, -20_000)
+
+
+def answer(desk: Desk, status: int, *, again: int = 0, s: int = 0) -> None:
+    desk.now_t = max(desk.now_t, int(desk.state["desk"]["now_t"]))  # a fill before it came after the bar's close
+    desk.event(c.EV_ORDER, instrument_id=s, order_id=int(desk.state["orders"][s]["order_id"]), status_id=status, value_n=again)
+
+
+def test_a_rejected_order_waits_one_two_four_minutes_and_is_rechecked() -> None:
+    desk = resting()
+    for delay in (60, 120, 240):
+        answer(desk, c.O_REJECTED, again=1)
+        order = desk.rows("order_request")[-1]
+        assert order["status_id"] == c.O_RETRYING
+        assert order["retry_t"] - desk.now_t == delay
+        desk.now_t += delay - 1
+        desk.event(c.EV_HEARTBEAT)
+        assert desk.rows("order_request")[-1]["status_id"] == c.O_RETRYING
+        desk.now_t += 1
+        desk.event(c.EV_HEARTBEAT)
+        assert desk.rows("order_request")[-1]["status_id"] == c.O_NEW
+    answer(desk, c.O_REJECTED, again=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED, "three retries are all there are"
+    assert {o["order_id"] for o in desk.rows("order_request")} == {1}
+    assert max(o["attempt_n"] for o in desk.rows("order_request")) == 4
+
+
+def test_a_retry_that_no_longer_passes_is_given_up_with_the_gate() -> None:
+    desk = resting()
+    answer(desk, c.O_REJECTED, again=1)
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_HALT, value_n=1)
+    desk.now_t += 60
+    desk.event(c.EV_HEARTBEAT)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED
+    assert last_refusal(desk) == "ENTRY_HALT"
+    assert int(desk.state["desk"]["retries_n"]) == 0
+
+
+@pytest.mark.parametrize("status", [c.O_DENIED, c.O_CANCELLED, c.O_EXPIRED])
+def test_final_answers_free_the_reservation(status: int) -> None:
+    desk = resting()
+    answer(desk, status)
+    assert desk.rows("order_request")[-1]["status_id"] == status
+    assert int(desk.state["orders"][0]["reserve_e8"]) == 0
+    assert int(desk.state["orders"][0]["order_id"]) == 0
+
+
+def test_a_rejection_that_may_not_be_repeated_is_final() -> None:
+    desk = resting()
+    answer(desk, c.O_REJECTED)
+    assert [o["status_id"] for o in desk.rows("order_request")][-2:] == [c.O_REJECTED, c.O_CANCELLED]
+
+
+def test_an_unknown_outcome_is_neither_expired_nor_killed_nor_sent_again() -> None:
+    desk = resting()
+    reserve = int(desk.state["orders"][0]["reserve_e8"])
+    answer(desk, c.O_UNKNOWN)
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    for _ in range(5):
+        desk.hour()
+    assert int(desk.state["orders"][0]["status_id"]) == c.O_UNKNOWN
+    assert int(desk.state["orders"][0]["reserve_e8"]) == reserve, "it may still take the cash"
+    desk.fill()
+    assert held(desk) > 0, "the query found it filled"
+
+
+@pytest.mark.parametrize("partly", [False, True])
+def test_an_entry_that_turns_out_to_rest_is_cancelled_while_the_kill_switch_is_on(partly: bool) -> None:
+    desk = resting()
+    answer(desk, c.O_UNKNOWN)
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=c.KILL_EXCHANGE)
+    if partly:
+        desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    else:
+        answer(desk, c.O_OPEN)
+    found = [o["status_id"] for o in desk.rows("order_request")][-2:]
+    assert found == [c.O_PARTIAL if partly else c.O_OPEN, c.O_CANCELLING]
+    assert int(desk.state["orders"][0]["reserve_e8"]) > 0, "it may fill until the venue says that it is gone"
+    answer(desk, c.O_CANCELLED)
+    assert int(desk.state["orders"][0]["reserve_e8"]) == 0
+
+
+def acknowledged(**fields: int) -> Desk:
+    desk = resting(**fields)
+    answer(desk, c.O_OPEN)
+    return desk
+
+
+def test_a_fill_that_races_our_cancel_is_booked() -> None:
+    desk = acknowledged()
+    reserve, left = (int(desk.state["orders"][0][name]) for name in ("reserve_e8", "left_e8"))
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    assert int(desk.state["orders"][0]["reserve_e8"]) == reserve
+    desk.fill(qty_e8=left // 2)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING, "still to be taken off"
+    assert held(desk) == left // 2
+    answer(desk, c.O_CANCELLED)
+    assert int(desk.state["orders"][0]["order_id"]) == 0
+    assert held(desk) == left // 2
+
+
+def test_a_cancel_that_came_too_late_ends_filled() -> None:
+    desk = acknowledged()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    desk.fill()
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_FILLED
+
+
+def test_a_cancel_that_did_not_arrive_is_asked_for_again() -> None:
+    desk = acknowledged()
+    for _ in range(3):
+        desk.hour()
+    assert [o["status_id"] for o in desk.rows("order_request")][1:] == [c.O_OPEN, c.O_CANCELLING], "asked once"
+    answer(desk, c.O_OPEN)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    answer(desk, c.O_UNKNOWN)
+    answer(desk, c.O_OPEN)
+    desk.event(c.EV_HEARTBEAT)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    answer(desk, c.O_EXPIRED)
+    assert int(desk.state["orders"][0]["order_id"]) == 0
+
+
+def test_an_exit_waits_until_the_venue_took_the_resting_buy_off() -> None:
+    desk = acknowledged(order_ttl_t=86_400)
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    for _ in range(3):
+        desk.hour(DOWN)
+    assert [o["status_id"] for o in desk.rows("order_request")][-1] == c.O_CANCELLING
+    assert last_refusal(desk) == "ORDER_IN_FLIGHT"
+    answer(desk, c.O_CANCELLED)
+    desk.hour()
+    assert desk.rows("order_request")[-1]["side_id"] == c.SELL
+    assert desk.rows("order_request")[-1]["qty_e8"] == held(desk)
+
+
+def test_a_remainder_below_the_minimum_at_a_venue_is_taken_off_there() -> None:
+    desk = acknowledged()
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) - 1_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+    desk.fill(qty_e8=1_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_FILLED
+
+
+def test_a_query_that_finds_a_partly_filled_order_resting_changes_nothing() -> None:
+    desk = acknowledged()
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 2)
+    answer(desk, c.O_OPEN)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_PARTIAL
+
+
+def test_a_rejection_of_an_order_that_we_are_ending_is_not_retried() -> None:
+    desk = acknowledged()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    answer(desk, c.O_REJECTED, again=1)
+    assert [o["status_id"] for o in desk.rows("order_request")][-2:] == [c.O_REJECTED, c.O_CANCELLED]
+
+
+def test_a_retry_passes_the_liquidity_gate_again() -> None:
+    desk = resting(vol_decay_ppm=1_000_000, order_ttl_t=86_400)
+    answer(desk, c.O_REJECTED, again=1)
+    bars = desk.bars()
+    bars["volume_e4"][0] = 10_000  # one unit traded in the hour
+    desk.now_t += 3_600
+    desk.event(c.EV_BARS, bars)
+    assert last_refusal(desk) == "LIQUIDITY"
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED
+
+
+def test_an_unknown_order_the_venue_never_had_may_be_retried() -> None:
+    desk = resting()
+    answer(desk, c.O_UNKNOWN)
+    answer(desk, c.O_CANCELLED, again=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_RETRYING
+
+
+@pytest.mark.parametrize(("order_id", "status", "words"), [(9, c.O_OPEN, "not open"), (1, 99, "unknown answer")])
+def test_answers_that_do_not_follow_are_broken_invariants(order_id: int, status: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        resting().event(c.EV_ORDER, instrument_id=0, order_id=order_id, status_id=status)
+
+
+def test_a_remainder_below_the_minimum_is_dust() -> None:
+    desk = resting()
+    left = int(desk.state["orders"][0]["left_e8"])
+    desk.fill(qty_e8=left - 1_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_DUST
+    assert int(desk.state["orders"][0]["order_id"]) == 0
