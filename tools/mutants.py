@@ -108,7 +108,8 @@ def _changes(top: ast.stmt) -> Iterator[tuple[str, str, str, str]]:
         for operator, new in _replacements(node, statement, bound):
             _put(holder, key, new)
             dropped = new if isinstance(node, ast.stmt) else statement
-            yield operator, before, _head(dropped), ast.unparse(ast.fix_missing_locations(top))
+            after = ("once: " if operator == "loop once" else "") + _head(dropped)
+            yield operator, before, after, ast.unparse(ast.fix_missing_locations(top))
             _put(holder, key, node)
 
 
@@ -241,7 +242,7 @@ def _statement(node: ast.stmt, bound: dict[str, int]) -> Iterator[tuple[str, ast
         negated.test = ast.UnaryOp(ast.Not(), node.test)
         yield "negate condition", negated
     if isinstance(node, ast.While):
-        yield "loop once", ast.If(node.test, node.body, node.orelse)
+        yield "loop once", ast.While(node.test, [*node.body, ast.Break()], node.orelse)
     if isinstance(node, ast.AugAssign):
         changed = copy.copy(node)
         changed.op = ARITHMETIC[type(node.op)]()

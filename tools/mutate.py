@@ -38,6 +38,7 @@ TESTS: Final = tuple(f"tests/unit/runtime/core/test_{Path(name).stem}.py" for na
 COPIED: Final = ("runtime", "tests/support", "tests/unit/runtime/core", "tests/conftest.py", "tools", "pyproject.toml")
 SURVIVORS: Final = REPOSITORY / "tools" / "mutate_survivors.toml"
 SHARE_MIN: Final = 0.9
+SECONDS_MAX: Final = 30.0
 CAUGHT: Final = {"killed", "timeout"}
 
 
@@ -72,8 +73,13 @@ def copy_sources(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def run(chosen: list[Mutant], folder: Path, workers: int, tests: tuple[str, ...] = TESTS) -> Iterator[Result]:
+def run(
+    chosen: list[Mutant], folder: Path, workers: int, tests: tuple[str, ...] = TESTS, seconds_max: float = SECONDS_MAX
+) -> Iterator[Result]:
     """Yield the result of each mutant as it comes; the first answer, of the unchanged sources, is checked here.
+
+    Args:
+        seconds_max: a mutant that takes longer is stopped; it must allow for the whole tests on a busy machine.
 
     Raises:
         SystemExit: the tests fail on unchanged sources, or the server ended early.
@@ -84,6 +90,7 @@ def run(chosen: list[Mutant], folder: Path, workers: int, tests: tuple[str, ...]
     environment = {
         **os.environ, "NUMBA_DISABLE_JIT": "1", "CI": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(folder),
         "BALLAST_MUTANTS": str(listed), "BALLAST_MUTATE_FD": str(write), "BALLAST_MUTATE_WORKERS": str(workers),
+        "BALLAST_MUTATE_SECONDS": str(seconds_max),
     }  # fmt: skip
     options = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:timeout", "-o", "addopts=--import-mode=importlib",
                "-o", "timeout=0", "-m", "not slow and not nightly", "--tb=no", "-s"]  # fmt: skip

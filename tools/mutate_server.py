@@ -27,7 +27,6 @@ import pytest
 BASELINE: Final = -1
 """Number of the run without a change: it must pass, or no answer means anything."""
 SURVIVED, KILLED, BROKEN = 0, 1, 2
-SECONDS_MAX_DEFAULT: Final = "20"
 
 
 @dataclass(slots=True)
@@ -83,8 +82,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     """Run every mutant in a child and report; takes the place of pytest's own loop."""
     todo: list[dict[str, str]] = json.loads(Path(os.environ["BALLAST_MUTANTS"]).read_text("utf-8"))
     answers = int(os.environ["BALLAST_MUTATE_FD"])
-    seconds_max = float(os.environ.get("BALLAST_MUTATE_SECONDS", SECONDS_MAX_DEFAULT))
-    workers = int(os.environ.get("BALLAST_MUTATE_WORKERS", "2"))
+    seconds_max = float(os.environ["BALLAST_MUTATE_SECONDS"])
+    workers = int(os.environ["BALLAST_MUTATE_WORKERS"])
     running: dict[int, Child] = {}
     selector = selectors.DefaultSelector()
     waiting = iter([BASELINE, *range(len(todo))])

@@ -100,7 +100,12 @@ def test_sums_at_chosen_places(a: int, b: int, expected: int | str) -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "c", "words_"),
-    [(5, 7, 0, "divisor must be positive"), (HIGH, 2, 1, "exceeds int64"), (LOW, 2, 1, "exceeds int64")],
+    [
+        (5, 7, 0, "divisor must be positive"),
+        (HIGH, 2, 1, "exceeds int64"),
+        (LOW, 2, 1, "exceeds int64"),
+        (LOW, -1, 1, "exceeds int64"),
+    ],
 )
 def test_a_refusal_says_what_is_wrong(a: int, b: int, c: int, words_: str) -> None:
     with pytest.raises((OverflowError, ZeroDivisionError), match=f"mul_div: the .*{words_}"):
