@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from runtime.core import step
 from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_DEPOSIT
-from runtime.core.digest import BLOCK_TAG, HEADER, SECTION, Block, RowHasher
+from runtime.core.digest import BLOCK_TAG, HEADER, Block, RowHasher, by_block
 from runtime.core.records import (
     CLUSTER,
     COUNTS,
@@ -337,42 +337,46 @@ class BlockChain:
 
     def _link(self, out: Out, row_hashes: dict[str, list[bytes]]) -> list[Block]:
         blocks_n = int(out.n[0]["event"])
-        sections = [
-            (r.name, r.code, r.dtype.itemsize, getattr(out, r.name)[: out.n[0][r.name]].tobytes(), row_hashes[r.name])
-            for r in RECORD_TYPES
-        ]
-        marks = out.marks[:blocks_n]
-        ends = list(zip(*(marks[name].tolist() for name, *_ in sections), strict=True))
         events = out.event[:blocks_n]
-        event_bytes, event_size = events.tobytes(), EVENT.itemsize
-        plain = list(zip(*(events[name].tolist() for name in ("at_t", "kind_id", *ROW_NUMBERS)), strict=True))
-        first_bar, bars = _window(self.bars, events["bar_n"])
-        first_forecast, forecasts = _window(self.forecasts, events["forecast_n"])
-        first_cluster, clusters = _window(self.clusters, events["cluster_n"])
-        feature_digests = self.inputs.forecasts.feature_digests[first_forecast : first_forecast + len(forecasts)]
-        owner = (self.inputs.genesis.account_id, self.inputs.genesis.mode_id)
+        payloads, hashes, records_n = by_block(out, row_hashes)
+        headers = np.empty((blocks_n, HEADER.size // 8), "<i8")
+        headers[:, 0] = np.arange(self.seq_n + 1, self.seq_n + 1 + blocks_n)
+        headers[:, 1], headers[:, 2], headers[:, 5] = events["at_t"], events["kind_id"], records_n
+        headers[:, 3:5] = self.inputs.genesis.account_id, self.inputs.genesis.mode_id
+        header_bytes, size = headers.tobytes(), HEADER.size
         sha256: Callable[[bytes], Any] = hashlib.sha256
+        head = self.head
         blocks = []
-        before = (0,) * len(sections)
-        for i, (at_t, kind_id, bar_n, forecast_n, cluster_n) in enumerate(plain):
-            content = event_bytes[i * event_size : (i + 1) * event_size]
-            if bar_n >= 0:
-                content += bars[bar_n - first_bar].tobytes()
-            if forecast_n >= 0:
-                content += forecasts[forecast_n - first_forecast].tobytes() + feature_digests[forecast_n - first_forecast]
-            if cluster_n >= 0:
-                content += clusters[cluster_n - first_cluster].tobytes()
-            inputs_digest = sha256(content).digest()
-            payload, hashes, records_n = b"", b"", 0
-            for (_, code, size, data, found), first, last in zip(sections, before, ends[i], strict=True):
-                if last > first:
-                    payload += SECTION.pack(code, last - first) + data[first * size : last * size]
-                    hashes += b"".join(found[first:last])
-                    records_n += last - first
-            before = ends[i]
-            self.seq_n += 1
-            header = HEADER.pack(self.seq_n, at_t, kind_id, *owner, records_n)
-            records_digest = sha256(hashes).digest()
-            self.head = sha256(BLOCK_TAG + self.head + header + inputs_digest + records_digest).digest()
-            blocks.append(Block(self.seq_n, at_t, kind_id, header, inputs_digest, payload, records_digest, self.head))
+        told = zip(headers[:, :3].tolist(), self._contents(events), payloads, hashes, strict=True)
+        for i, ((seq_n, at_t, kind_id), content, payload, row_hash) in enumerate(told):
+            header = header_bytes[i * size : (i + 1) * size]
+            inputs_digest, records_digest = sha256(content).digest(), sha256(row_hash).digest()
+            head = sha256(BLOCK_TAG + head + header + inputs_digest + records_digest).digest()
+            blocks.append(Block(seq_n, at_t, kind_id, header, inputs_digest, payload, records_digest, head))
+        self.head = head
+        self.seq_n += blocks_n
         return blocks
+
+    def _contents(self, events: Rows) -> Iterator[bytes]:
+        """Yield what each event's inputs digest covers: the event, then the bars, forecasts and memberships it names."""
+        _, bars, bar_at, bar_size = _pieces(self.bars, events["bar_n"])
+        first, forecasts, forecast_at, forecast_size = _pieces(self.forecasts, events["forecast_n"])
+        _, clusters, cluster_at, cluster_size = _pieces(self.clusters, events["cluster_n"])
+        digests = self.inputs.forecasts.feature_digests[first : first + len(forecasts) // forecast_size]
+        event_bytes, size = events.tobytes(), EVENT.itemsize
+        for i, (bar, forecast, cluster) in enumerate(zip(bar_at, forecast_at, cluster_at, strict=True)):
+            parts: list[bytes | memoryview] = [event_bytes[i * size : (i + 1) * size]]
+            if bar >= 0:
+                parts.append(bars[bar : bar + bar_size])
+            if forecast >= 0:
+                parts += forecasts[forecast : forecast + forecast_size], digests[forecast // forecast_size]
+            if cluster >= 0:
+                parts.append(clusters[cluster : cluster + cluster_size])
+            yield b"".join(parts)
+
+
+def _pieces(table: RowTable, numbers: Ints) -> tuple[int, memoryview, list[int], int]:
+    """Return (first, bytes, offsets, size) of the rows that row numbers span; the offset of number -1 is below 0."""
+    first, rows = _window(table, numbers)
+    size = rows[0].nbytes
+    return first, rows.reshape(-1).view(np.uint8).data, ((numbers - first) * size).tolist(), size

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.codes import O_CANCELLED, O_DENIED, O_DUST, O_EXPIRED, O_FILLED
-from runtime.core.records import BY_NAME, INSTRUMENTS, QUOTES, RECORD_TYPES, RecordType
+from runtime.core.records import BY_NAME, INSTRUMENTS, QUOTES, RECORD_TYPES, Out, RecordType
 
 BLOCK_TAG: Final = b"ballast.block.1\0"
 GENESIS_TAG: Final = b"ballast.genesis.1\0"
@@ -69,6 +69,30 @@ def decode_payload(payload: bytes) -> dict[str, npt.NDArray[np.void]]:
         found[record.name] = np.frombuffer(payload, record.dtype, rows, at)
         at += rows * record.dtype.itemsize
     return found
+
+
+def by_block(out: Out, row_hashes: dict[str, list[bytes]]) -> tuple[list[bytes], list[bytes], npt.NDArray[np.int64]]:
+    """Return per block: its payload, its row hashes one after the other, its number of records.
+
+    Type by type, and of each type only the blocks that have rows of it: most blocks have few of the types.
+    """
+    blocks_n = int(out.n[0]["event"])
+    payloads, hashes = [b""] * blocks_n, [b""] * blocks_n
+    records_n = np.zeros(blocks_n, np.int64)
+    for record in RECORD_TYPES:
+        ends = out.marks[record.name][:blocks_n]
+        counts = np.diff(ends, prepend=0)
+        records_n += counts
+        having = np.flatnonzero(counts)
+        if len(having) == 0:
+            continue
+        size = record.dtype.itemsize
+        data, joined, width = getattr(out, record.name)[: ends[-1]].tobytes(), b"".join(row_hashes[record.name]), len(NO_PARENT)
+        heads = {count: SECTION.pack(record.code, count) for count in np.unique(counts[having]).tolist()}
+        for i, count, last in zip(having.tolist(), counts[having].tolist(), ends[having].tolist(), strict=True):
+            payloads[i] += heads[count] + data[(last - count) * size : last * size]
+            hashes[i] += joined[(last - count) * width : last * width]
+    return payloads, hashes, records_n
 
 
 ForecastHash = Callable[[int, int], bytes]

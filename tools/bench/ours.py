@@ -13,7 +13,7 @@ import numpy as np
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.core import codes
 from runtime.core.digest import HEADER, Block, decode_payload
-from runtime.core.records import E8, EXECUTED_TRADE
+from runtime.core.records import E8, EXECUTED_TRADE, ORDER_FILL
 from runtime.engine import RunInputs, StageSeconds, iterate_blocks
 from runtime.policy import load_profile
 from tools.bench.market import Rows, standard_inputs
@@ -84,14 +84,18 @@ def measure_core(bars_n: int) -> Run:
 def trades_of(blocks: list[Block]) -> Rows:
     """Return TRADE [N], the round trips that a run of the rule journaled; its positions are single lots."""
     found = []
+    price_e8 = {}
     for block in blocks:
         if block.kind_id == codes.EV_FILL:
-            rows = decode_payload(block.payload).get(EXECUTED_TRADE.name)
-            if rows is not None:
-                found.append(rows)
+            tables = decode_payload(block.payload)
+            (fill,) = tables[ORDER_FILL.name]
+            price_e8[int(fill["instrument_id"]), block.at_t] = int(fill["price_e8"])
+            if EXECUTED_TRADE.name in tables:
+                found.append(tables[EXECUTED_TRADE.name])
     rows = np.concatenate(found) if found else np.zeros(0, EXECUTED_TRADE.dtype)
     trades = np.zeros(len(rows), TRADE)
     trades["symbol_n"], trades["entry_t"], trades["exit_t"] = rows["instrument_id"], rows["opened_t"], rows["at_t"]
     trades["quantity"] = rows["qty_e8"] / E8
-    trades["entry_price"], trades["exit_price"] = rows["cost_e8"] / rows["qty_e8"], rows["proceeds_e8"] / rows["qty_e8"]
+    for name, times in (("entry_price", trades["entry_t"]), ("exit_price", trades["exit_t"])):
+        trades[name] = [price_e8[key] / E8 for key in zip(trades["symbol_n"].tolist(), times.tolist(), strict=True)]
     return trades

@@ -91,7 +91,7 @@ def test_the_engine_trades_the_rule_and_nothing_else(traded: tuple[np.ndarray, n
     assert len(plain) > 2 * SYMBOLS_N
     assert sorted(trades[["symbol_n", "entry_t", "exit_t"]].tolist()) == sorted(trade[:3] for trade in plain)
     spent = trades["quantity"] * trades["entry_price"]
-    assert spent == pytest.approx(rule.CASH_N * rule.ENTRY_PPM / 1e6, rel=1e-4)
+    assert spent * (1 + rule.FEE_PPM / 1e6) == pytest.approx(rule.CASH_N * rule.ENTRY_PPM / 1e6, rel=1e-4)
 
 
 def test_the_comparison_sees_a_difference(traded: tuple[np.ndarray, np.ndarray]) -> None:
