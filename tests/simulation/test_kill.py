@@ -48,7 +48,7 @@ def kill_writers(reference: Reference, folder: Path, kills_n: int, seed: int, fa
     return found
 
 
-@pytest.mark.parametrize("kills_n", [5, pytest.param(KILLS_N, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize("kills_n", [5, pytest.param(KILLS_N, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 def test_kill_9_loses_no_acknowledged_block(reference: Reference, tmp_path: Path, kills_n: int) -> None:
     found = kill_writers(reference, tmp_path, kills_n, SEED)
     assert len(found) == kills_n

@@ -123,7 +123,9 @@ def test_nothing_the_writer_does_escapes_the_log(writers: Writers, reference: Re
     assert any(left), "closing removes the log without a sync: a state the draws must meet"
 
 
-@pytest.mark.parametrize("losses_n", [5, pytest.param(LOSSES_N, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize(
+    "losses_n", [5, pytest.param(LOSSES_N, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])]
+)
 def test_a_power_loss_loses_no_acknowledged_block(
     writers: Writers, reference: Reference, tmp_path: Path, losses_n: int
 ) -> None:

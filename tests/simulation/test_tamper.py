@@ -17,7 +17,7 @@ from tests.support.crashes import Reference
 from tests.support.tampering import COLUMNS, DIGESTS, Place, flip_journal, flipped, logical_content
 
 FLIPS_N = int(os.environ.get("BALLAST_TEST_FLIPS", "2000"))
-full = pytest.param(FLIPS_N, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])
+full = pytest.param(FLIPS_N, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])
 
 
 @pytest.fixture
