@@ -27,7 +27,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_target_parses_and_is_listed() -> None:
     listed = run("make", "help").stdout
-    for target in ("demo", "test", "test-all", "check", "bench", "docs", "clean", "install", "lock"):
+    for target in ("demo", "test", "test-all", "check", "bench", "coverage", "mutate", "docs", "clean", "install", "lock"):
         assert f"make {target} " in listed
         assert run("make", "--dry-run", target).returncode == 0
 
