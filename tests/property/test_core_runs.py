@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import random
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from runtime import engine
@@ -20,6 +23,8 @@ from runtime.core.digest import Block, decode_payload
 from runtime.core.records import BAR, RECORD_TYPES
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.policy import DrawdownTier, FeeTier, PairRules, QuoteCap, RiskProfile
+from tests.support import tally
+from tests.support.adversaries import MARKETS, PREDICTIONS, against
 from tests.support.audit import Audit
 from tests.support.markets import random_inputs
 
@@ -35,6 +40,8 @@ def run(inputs: RunInputs) -> list[Block]:
 def profiles(draw: st.DrawFn) -> RiskProfile:
     """Draw any profile the schema admits, adversarial corners included."""
     ppm = st.integers(0, 1_000_000)
+    cap = st.one_of(st.sampled_from([1_000_000] * 6 + [600_000, 200_000, 50_000]), st.integers(0, 1_000_000))
+    amount = st.sampled_from([0, 0, 0, 10**10, 10**13])
     probabilities = sorted(draw(st.lists(st.integers(300_000, 700_000), min_size=4, max_size=4)))
     sizes = sorted(draw(st.lists(ppm, min_size=3, max_size=3)), reverse=True)
     downs = sorted(draw(st.sets(st.integers(1, 500_000), min_size=3, max_size=3)))
@@ -42,7 +49,7 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
     tiers += [
         DrawdownTier(drawdown_ppm=d, size_ppm=z, allow_entry=draw(st.booleans())) for d, z in zip(downs, sizes, strict=True)
     ]
-    caps = QuoteCap(cap_ppm=draw(ppm), cap_e8=draw(st.sampled_from([0, 10**11, 10**13])))
+    caps = [QuoteCap(cap_ppm=draw(cap), cap_e8=draw(amount)) for _ in range(3)]
     positive, negative = draw(st.integers(0, 8_000)), -draw(st.integers(0, 8_000))
     return RiskProfile(
         strong_negative_prob_ppm=probabilities[0],
@@ -59,12 +66,12 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
         near_drop_ppm=draw(st.integers(0, 20_000)),
         derisk_ppm=draw(ppm),
         derisk_max_n=draw(st.integers(0, 4)),
-        base_ppm=draw(ppm),
+        base_ppm=draw(st.sampled_from([20_000, 50_000, 200_000, 1_000_000])),
         positions_max=draw(st.integers(1, 32)),
-        total_cap_ppm=draw(ppm),
-        cluster_cap_ppm=draw(ppm),
-        cluster_cap_e8=draw(st.sampled_from([0, 10**10, 10**13])),
-        liquidity_ppm=draw(st.integers(1, 1_000_000)),
+        total_cap_ppm=draw(cap),
+        cluster_cap_ppm=draw(cap),
+        cluster_cap_e8=draw(amount),
+        liquidity_ppm=draw(st.sampled_from([1, 50_000, 1_000_000, 1_000_000])),
         maker_entry=draw(st.booleans()),
         severe_max=draw(st.integers(1, 32)),
         severe_loss_ppm=draw(st.integers(60_000, 1_000_000)),
@@ -74,9 +81,10 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
         take_near_ppm=-draw(st.integers(0, 5_000)),
         reentry_near_ppm=draw(st.integers(0, 5_000)),
         take_ppm=draw(ppm),
-        total_cap_e8=draw(st.sampled_from([0, 1, 10**10, 10**13])),
-        budget_cap_ppm=draw(ppm),
-        quote_caps=(caps, QuoteCap(cap_ppm=0), QuoteCap(cap_ppm=0)),
+        total_cap_e8=draw(st.sampled_from([0, 0, 0, 1, 10**10, 10**13])),
+        entry_min_ppm=draw(st.sampled_from([0, 250_000, 1_000_000])),
+        budget_cap_ppm=draw(cap),
+        quote_caps=(caps[0], caps[1], caps[2]),
         tiers=(tiers[0], tiers[1], tiers[2], tiers[3]),
         fees=(
             FeeTier(volume_e8=0, maker_ppm=2_000, taker_ppm=draw(st.integers(2_000, 20_000))),
@@ -99,13 +107,79 @@ def profiles(draw: st.DrawFn) -> RiskProfile:
     st.sampled_from([10**8, 10**11, 10**13, 10**16]),
     st.sampled_from([0.3, 1.0, 4.0]),
     st.sampled_from([1, 10**4, 10**8]),
+    st.sampled_from([1, 10**4, 10**7]),
 )
 def test_no_invariant_breaks_under_any_profile(
-    seed: int, profile: RiskProfile, symbols: int, cash_e8: int, wildness: float, lot_e8: int
+    seed: int, profile: RiskProfile, symbols: int, cash_e8: int, wildness: float, lot_e8: int, depth: int
 ) -> None:
     pairs = tuple(PairRules(lot_e8=lot_e8) for _ in range(symbols))
     inputs = random_inputs(seed, hours=120, symbols=symbols, profile=profile, cash_e8=cash_e8, wildness=wildness, pairs=pairs)
+    inputs = against(inputs, "as drawn", "as drawn", depth=depth)
     Audit(inputs).check(run(inputs))
+
+
+TOTALS: Counter[str] = Counter()
+HOSTILE = given(
+    st.integers(0, 2**32 - 1),
+    profiles(),
+    st.integers(1, 32),
+    st.sampled_from([10**8, 10**11, 10**13, 10**16]),
+    st.sampled_from([0.3, 1.0, 4.0]),
+    st.sampled_from(MARKETS),
+    st.sampled_from(PREDICTIONS),
+    st.sampled_from([(0,), (0, 1), (2, 1, 0)]),
+    st.sampled_from([1, 10**4, 10**7]),
+)
+
+
+def hostile_run(
+    seed: int,
+    profile: RiskProfile,
+    symbols: int,
+    cash_e8: int,
+    wildness: float,
+    market: str,
+    predictions: str,
+    quotes: tuple[int, ...],
+    depth: int,
+) -> None:
+    """Audit a run whose market and predictions are made to break it."""
+    inputs = random_inputs(seed, hours=120, symbols=symbols, profile=profile, cash_e8=cash_e8, wildness=wildness)
+    inputs = against(inputs, market, predictions, quotes, depth)
+    audit = Audit(inputs)
+    audit.check(run(inputs))
+    TOTALS.update(runs=1, admissions=audit.counts["admissions"], fills=audit.counts["order_fill"])
+    TOTALS.update({f"gate {c.GATE_NAMES[gate]}": n for gate, n in audit.refusals.items()})
+    TOTALS.update(refusals=sum(audit.refusals.values()), hours=120 * symbols)
+
+
+def hostile_runs(examples: int) -> None:
+    """Audit so many hostile runs and leave a line on how many cases that was."""
+    number = int(os.environ.get("BALLAST_SEED") or (0 if "CI" in os.environ else random.getrandbits(32)))
+    TOTALS.clear()
+    chosen = settings(
+        max_examples=examples, deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
+    )
+    started = time.perf_counter()
+    try:
+        seed(number)(chosen(HOSTILE(hostile_run)))()
+    finally:
+        tally.report(
+            f"hostile runs: {TOTALS['runs']:,} runs, {TOTALS['hours']:,} instrument hours, {TOTALS['admissions']:,} admissions "
+            f"checked against every cap, {TOTALS['refusals']:,} refusals, {TOTALS['fills']:,} fills, "
+            f"{time.perf_counter() - started:.0f} s, BALLAST_SEED={number}"
+        )
+
+
+def test_risk_cannot_be_bypassed() -> None:
+    hostile_runs(60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_risk_cannot_be_bypassed_at_length() -> None:
+    hostile_runs(int(os.environ.get("BALLAST_RUNS", "2000")))
+    assert TOTALS["admissions"] > TOTALS["runs"]
 
 
 @pytest.mark.parametrize(

@@ -154,16 +154,26 @@ class Audit:
         """Quantity held of an instrument."""
         return sum(lot[0] for lot in self.lots[s])
 
-    def exposure(self, cluster: int | None = None) -> int:
-        """Marked value of positions plus open buys at their worst price, of all or of one cluster."""
-        inside = {s for s in range(32) if cluster is None or self.cluster_of[s] == cluster}
+    def quote_of(self, s: int) -> int:
+        """Quote currency of an instrument."""
+        return self.inputs.genesis.pairs[s].quote_id
+
+    def exposure(self, cluster: int | None = None, quote: int | None = None) -> int:
+        """Marked value of positions plus open buys at their worst price: of all, of one cluster, of one currency.
+
+        A backtest has no rate events, so a unit of every quote currency is one of the base currency.
+        """
+        inside = {
+            s for s in range(len(self.inputs.genesis.pairs))
+            if (cluster is None or self.cluster_of[s] == cluster) and (quote is None or self.quote_of(s) == quote)
+        }  # fmt: skip
         marked = sum(self.held(s) * self.marks[s] // E8 for s in self.lots if self.lots[s] and s in inside)
         buys = [o for o in self.orders.values() if o["open"] and o["side_id"] == c.BUY and o["instrument_id"] in inside]
         return marked + sum(o["reserve_e8"] for o in buys)
 
     def value(self) -> int:
         """Portfolio value in the base currency."""
-        return self.cash[c.USD] + sum(self.held(s) * self.marks[s] // E8 for s in self.lots if self.lots[s])
+        return sum(self.cash.values()) + sum(self.held(s) * self.marks[s] // E8 for s in self.lots if self.lots[s])
 
     def _order(self, row: dict[str, int]) -> None:
         if row["status_id"] == c.O_NEW:
@@ -181,32 +191,34 @@ class Audit:
     def _admission(self, row: dict[str, int]) -> None:
         profile = self.inputs.genesis.profile
         value = self.value()
-        cap = value * profile.total_cap_ppm // PPM
-        cap = min(cap, profile.total_cap_e8) if profile.total_cap_e8 else cap
-        assert self.exposure() <= cap, "total exposure cap at admission, open orders at worst price"
+        quote = row["quote_id"]
         cluster = self.cluster_of[row["instrument_id"]]
-        cap = value * profile.cluster_cap_ppm // PPM
-        cap = min(cap, profile.cluster_cap_e8) if profile.cluster_cap_e8 else cap
-        assert self.exposure(cluster) <= cap, "cluster cap at admission"
-        budget = value * profile.budget_cap_ppm // PPM
-        assert self.exposure() <= (min(budget, profile.budget_cap_e8) if profile.budget_cap_e8 else budget)
-        quote_cap = value * profile.quote_caps[c.USD].cap_ppm // PPM
-        absolute = profile.quote_caps[c.USD].cap_e8
-        assert self.exposure() <= (min(quote_cap, absolute) if absolute else quote_cap)
+        quote_cap = profile.quote_caps[quote]
+        self.counts["admissions"] += 1
+        for name, share_ppm, absolute, used in (
+            ("total", profile.total_cap_ppm, profile.total_cap_e8, self.exposure()),
+            ("cluster", profile.cluster_cap_ppm, profile.cluster_cap_e8, self.exposure(cluster=cluster)),
+            ("quote", quote_cap.cap_ppm, quote_cap.cap_e8, self.exposure(quote=quote)),
+            ("budget", profile.budget_cap_ppm, profile.budget_cap_e8, self.exposure()),
+        ):
+            cap = value * share_ppm // PPM
+            cap = min(cap, absolute) if absolute else cap
+            assert used <= cap, f"{name} cap at admission, open orders at their worst price"
         open_orders = [o for o in self.orders.values() if o["open"]]
         taken = {s for s in self.lots if self.lots[s]} | {o["instrument_id"] for o in open_orders}
         assert len(taken) <= profile.positions_max, "position limit counts orders in flight"
         assert len({o["instrument_id"] for o in open_orders}) == len(open_orders), "one open order per instrument"
-        reserved = sum(o["reserve_e8"] for o in open_orders)
-        assert reserved <= self.cash[c.USD], "free cash covers every open buy at its worst price"
+        reserved = sum(o["reserve_e8"] for o in open_orders if o["quote_id"] == quote)
+        assert reserved <= self.cash[quote], "free cash covers every open buy at its worst price"
 
     def _state(self, state: dict[str, int]) -> None:
         value = self.value()
         assert state["pv_e8"] == value
-        assert state["cash_usd_e8"] == self.cash[c.USD]
+        names = ("cash_usd_e8", "cash_cad_e8", "cash_usdc_e8")
+        assert [state[name] for name in names] == [self.cash[quote] for quote in range(3)]
         self.peak = max(self.peak, value)
         assert state["peak_e8"] == self.peak
-        assert state["drawdown_ppm"] == (self.peak - value) * PPM // self.peak
+        assert state["drawdown_ppm"] == ((self.peak - value) * PPM // self.peak if self.peak else 0)
         assert state["open_n"] == sum(1 for s in self.lots if self.lots[s])
         cost = sum(lot[1] for s in self.lots for lot in self.lots[s])
         assert state["unrealised_e8"] == state["gross_e8"] - cost

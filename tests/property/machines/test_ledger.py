@@ -60,7 +60,11 @@ class LedgerMachine(DeskMachine):
         if self.cash(kind, quote, amount):
             self.follow()
 
-    @rule(quote=QUOTES, kind=st.sampled_from((c.EV_WITHDRAWAL, c.EV_WITHDRAWAL, c.EV_WITHDRAWAL, c.EV_CORRECTION)), more=st.sampled_from((-1, 0, 1)))
+    @rule(
+        quote=QUOTES,
+        kind=st.sampled_from((c.EV_WITHDRAWAL, c.EV_WITHDRAWAL, c.EV_WITHDRAWAL, c.EV_CORRECTION)),
+        more=st.sampled_from((-1, 0, 1)),
+    )
     def emptied(self, quote: int, kind: int, more: int) -> None:
         """Take everything, one unit less, one more than there is."""
         amount = self.rig.model.cash[quote] + more

@@ -32,7 +32,9 @@ PAIR = st.builds(PairRules, quote_id=st.integers(0, 2), cost_min_e8=st.just(0), 
 class LotMachine(DeskMachine):
     """Two instruments; what the core wrote is added up on its own, apart from the model."""
 
-    @initialize(profile=PROFILES, pairs=st.lists(PAIR, min_size=2, max_size=2), cash_e8=st.sampled_from((10**7, 10**11, 10**13)))
+    @initialize(
+        profile=PROFILES, pairs=st.lists(PAIR, min_size=2, max_size=2), cash_e8=st.sampled_from((10**7, 10**11, 10**13))
+    )
     def begin(self, profile: RiskProfile, pairs: list[PairRules], cash_e8: int) -> None:
         self.bought: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self.sold: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])

@@ -112,7 +112,9 @@ class OrderMachine(DeskMachine):
     def market(self, move: int, wait_t: int) -> None:
         self.close(dict.fromkeys(range(3), move), 10**15, wait_t)
 
-    @rule(s=INSTRUMENTS, outlook=st.sampled_from((c.POSITIVE, c.POSITIVE, c.NEUTRAL)), edge=st.sampled_from((300_000, 300_000, 0)))
+    @rule(
+        s=INSTRUMENTS, outlook=st.sampled_from((c.POSITIVE, c.POSITIVE, c.NEUTRAL)), edge=st.sampled_from((300_000, 300_000, 0))
+    )
     def changed_mind(self, s: int, outlook: int, edge: int) -> None:
         self.rig.view(s, View(500_000, 500_000, 0, edge, 0, 0), outlook=outlook)
 

@@ -106,7 +106,9 @@ class RiskMachine(DeskMachine):
     @rule(ppm=SHARES, amount=AMOUNTS, n=st.sampled_from((1, 3, 32)))
     def widen(self, ppm: int, amount: int, n: int) -> None:
         """Move every cap at once: percent, absolute, or both."""
-        caps = {f"{name}_cap_{unit}": value for name in ("total", "cluster", "budget") for unit, value in (("ppm", PPM), ("e8", 0))}
+        caps = {
+            f"{name}_cap_{unit}": value for name in ("total", "cluster", "budget") for unit, value in (("ppm", PPM), ("e8", 0))
+        }
         one = QuoteCap(cap_ppm=ppm, cap_e8=amount)
         self.rig.govern(**caps, quote_caps=(QuoteCap(cap_ppm=PPM), one, QuoteCap(cap_ppm=PPM)), positions_max=n, severe_max=n)
 
@@ -136,7 +138,9 @@ class RiskMachine(DeskMachine):
         elif which == "cash":
             self.cash(c.EV_WITHDRAWAL, quote, acc.cash[quote] - acc.reserved(quote) - 1_000 - money - offset)
         elif which in {"quantity", "notional"} and verdict.qty:
-            field, value = ("qty_min_e8", verdict.qty) if which == "quantity" else ("cost_min_e8", verdict.qty * book.mark // E8)
+            field, value = (
+                ("qty_min_e8", verdict.qty) if which == "quantity" else ("cost_min_e8", verdict.qty * book.mark // E8)
+            )
             book.pair = book.pair.model_copy(update={field: max(value + offset, 1)})
             self.rig.govern()
         elif which == "positions":
@@ -150,7 +154,9 @@ class RiskMachine(DeskMachine):
     def executed(self, s: int, part: int, away: int) -> None:
         self.fill_part(s, part, away)
 
-    @rule(s=INSTRUMENTS, status=st.sampled_from((c.O_OPEN, c.O_UNKNOWN, c.O_REJECTED, c.O_REJECTED, c.O_CANCELLED)), wait_t=WAITS)
+    @rule(
+        s=INSTRUMENTS, status=st.sampled_from((c.O_OPEN, c.O_UNKNOWN, c.O_REJECTED, c.O_REJECTED, c.O_CANCELLED)), wait_t=WAITS
+    )
     def answered(self, s: int, status: int, wait_t: int) -> None:
         """The venue answers; a rejected order comes back through every gate after its delay."""
         o = self.rig.model.books[s].order
@@ -172,7 +178,9 @@ class RiskMachine(DeskMachine):
     def rated(self, quote: int, price: int) -> None:
         self.rate(quote, price)
 
-    @rule(switch=st.sampled_from((c.SWITCH_KILL, c.SWITCH_HALT, c.SWITCH_RELEASE_TIER)), value=st.sampled_from((0, 0, 0, 0, 0, 1)))
+    @rule(
+        switch=st.sampled_from((c.SWITCH_KILL, c.SWITCH_HALT, c.SWITCH_RELEASE_TIER)), value=st.sampled_from((0, 0, 0, 0, 0, 1))
+    )
     def switched(self, switch: int, value: int) -> None:
         self.control(switch, value)
 

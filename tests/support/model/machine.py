@@ -48,7 +48,8 @@ def fee_schedules(draw: st.DrawFn) -> tuple[FeeTier, ...]:
     """Draw a schedule of one to four tiers that a few trades climb, with rates that do not divide evenly."""
     takers = sorted(draw(st.lists(st.integers(0, 12_345), min_size=1, max_size=4)), reverse=True)
     return tuple(
-        FeeTier(volume_e8=0 if k == 0 else 10**11 * 7**k, maker_ppm=taker * 2 // 3, taker_ppm=taker) for k, taker in enumerate(takers)
+        FeeTier(volume_e8=0 if k == 0 else 10**11 * 7**k, maker_ppm=taker * 2 // 3, taker_ppm=taker)
+        for k, taker in enumerate(takers)
     )
 
 
@@ -89,9 +90,7 @@ class DeskMachine(RuleBasedStateMachine):
 
     def cash(self, kind: int, quote: int, amount: int) -> bool:
         """Move cash without a fill."""
-        return self.rig.event(
-            kind, lambda acc: trading.cash_event(acc, kind, quote, amount), quote_id=quote, amount_e8=amount
-        )
+        return self.rig.event(kind, lambda acc: trading.cash_event(acc, kind, quote, amount), quote_id=quote, amount_e8=amount)
 
     def fill(self, s: int, number: int, qty: int, price: int, reference: int, liquidity: int, wait_t: int = 0) -> bool:
         """Let the venue execute (part of) an order."""
@@ -132,9 +131,7 @@ class DeskMachine(RuleBasedStateMachine):
 
     def quote(self, s: int, bid: int, ask: int) -> None:
         """Bring the best bid and ask."""
-        self.rig.event(
-            c.EV_QUOTE, lambda acc: trading.quote(acc, s, bid, ask), instrument_id=s, price_e8=bid, reference_e8=ask
-        )
+        self.rig.event(c.EV_QUOTE, lambda acc: trading.quote(acc, s, bid, ask), instrument_id=s, price_e8=bid, reference_e8=ask)
 
     def membership(self, ids: list[int], version: int) -> None:
         """Bring a cluster membership."""

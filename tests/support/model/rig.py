@@ -118,7 +118,8 @@ class Rig:
             real()
         except ValueError as e:
             np.copyto(self.states, BEFORE)
-            assert refused is not None, f"the core refused what the model takes: {e}"
+            if refused is None:
+                raise AssertionError("the core refused what the model takes") from e
             self.model.rows.clear()
             self.model.now_t = before_t
             self.counts["broken events refused"] += 1
@@ -134,17 +135,17 @@ class Rig:
     def _caps(self) -> None:
         """Check that nothing sent in this step exceeds a cap, the number of positions, or the cash; count what was checked."""
         acc = self.model
-        sent = [o for o in (book.order for book in acc.books) if o and o.status == c.O_NEW and o.placed_t == acc.now_t]
-        if not any(row[ORDER["status_id"]] == c.O_NEW and row[ORDER["side_id"]] == c.BUY for row in acc.rows.get("order_request", ())):
-            return
-        for s, book in enumerate(acc.books):
-            if book.order not in sent or book.order is None or book.order.side != c.BUY:
+        for row in acc.rows.get("order_request", ()):
+            s = row[ORDER["instrument_id"]]
+            book = acc.books[s]
+            if row[ORDER["status_id"]] != c.O_NEW or row[ORDER["side_id"]] != c.BUY or book.order is None:
                 continue
             self.counts["admissions checked"] += 1
             for gate, cap, used in admission.caps(acc, s):
                 assert used <= cap, f"{c.GATE_NAMES[gate]}: {used} in use under a cap of {cap}"
-            assert acc.reserved(book.pair.quote_id) <= acc.cash[book.pair.quote_id] - admission.MARGIN, "cash covers open buys"
-            assert sum(1 for b in acc.books if b.lots or b.order) <= acc.profile.positions_max or book.lots
+            quote = book.pair.quote_id
+            assert acc.reserved(quote) <= acc.cash[quote] - admission.MARGIN, "cash covers open buys"
+            assert book.lots or sum(1 for b in acc.books if b.lots or b.order) <= acc.profile.positions_max
 
     def govern(self, **changes: Any) -> None:
         """Change settings of the profile on both sides, to put a limit where a test wants it."""
