@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from runtime.errors import VerificationError
 from runtime.ops import verify_export as v
 from tests.support import exports
-from tests.support.exports import defect, forged, read_members, write_members
+from tests.support.exports import Members, block_of, bump, defect, forged, read_members, write_members
 from tests.support.venues import venue_run
 
 FLIPPED = tuple(name for name in v.MEMBERS if name.endswith(".bin"))
@@ -71,3 +72,47 @@ def test_an_export_refuses_events_that_are_not_the_blocks(tmp_path: Path) -> Non
     with pytest.raises(VerificationError, match="inputs digest"):
         exports.export_blocks(tmp_path / "x.zip", inputs, blocks, events)
     assert list(tmp_path.iterdir()) == []
+
+
+def move_blocks(order: Callable[[list[int]], list[int]]) -> Callable[[Members], None]:
+    """Return a change that puts blocks, and their events, into another order, drops or repeats them."""
+
+    def change(members: Members) -> None:
+        for name in ("blocks.bin", "events.bin"):
+            size, content = v.SIZES[name], bytes(members[name])
+            numbers = order(list(range(len(content) // size)))
+            members[name][:] = b"".join(content[n * size : (n + 1) * size] for n in numbers)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("order", "block"),
+    [
+        pytest.param(lambda n: [*n[:40], n[41], n[40], *n[42:]], 41, id="swapped"),
+        pytest.param(lambda n: [*n[:40], *n[41:]], 41, id="deleted"),
+        pytest.param(lambda n: [*n[:40], *n[39:]], 41, id="duplicated"),
+        pytest.param(lambda n: [*n[:40], n[90], *n[40:]], 41, id="inserted"),
+        pytest.param(lambda n: [*n, n[-1]], -2, id="duplicated at the end"),
+        pytest.param(lambda n: n[:-1], -1, id="cut off"),
+    ],
+)
+def test_blocks_moved_about_are_found_where_they_are(
+    whole: Path, tmp_path: Path, order: Callable[[list[int]], list[int]], block: int
+) -> None:
+    """The forger mends the manifest."""
+    blocks_n = len(read_members(whole)["blocks.bin"]) // v.BLOCK_BYTES
+    found = defect(forged(whole, tmp_path / "forged.zip", move_blocks(order), hashes=False))
+    assert found["block"] == {-2: blocks_n + 1, -1: 0}.get(block, block)
+    if block == -1:  # rows of the last block are left over
+        assert "no block names" in found["what"]
+
+
+def test_a_forged_amount_with_every_hash_computed_again_is_named_by_the_books(whole: Path, tmp_path: Path) -> None:
+    target = forged(whole, tmp_path / "forged.zip", bump("portfolio_hourly_state", 30, "pv_e8"), hashes=True)
+    found = defect(target)
+    assert found["block"] == block_of(read_members(whole), "portfolio_hourly_state", 30)
+    assert (found["record"], found["row"], found["field"]) == ("portfolio_hourly_state", 30, "pv_e8")
+    root = v.verify(whole)["run_root"]
+    assert defect(target, chain_only=True, run_root=root)["record"] == "run root"
+    assert v.verify(target, chain_only=True)["verified"] is True, "hashes alone do not know what the amount should have been"
