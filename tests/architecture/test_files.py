@@ -18,7 +18,7 @@ FUNCTION_LINES_MAX = 70
 """Without the docstring: a screen should be enough to understand one thing."""
 REASON = re.compile(r"(?:above|over|more than) (?:about )?400 lines", re.IGNORECASE)
 ADDRESS = re.compile(r"https?://|file://|--(?:extra-)?index-url|--find-links|^-i ", re.MULTILINE)
-EXECUTABLE = {".sql", ".sh", ".mjs", ".js", ".yaml", ".yml"}
+EXECUTABLE = {".c", ".sql", ".sh", ".mjs", ".js", ".yaml", ".yml"}
 TEXT = {".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".json", ".sql", ".lock", ""}
 
 

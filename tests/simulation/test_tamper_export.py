@@ -2,8 +2,8 @@
 
 The places (a flip is a change of one byte):
 
-- in a row: block, record, row and field. But what the strategy wished (action and reason of a signal) is taken as given: the block,
-  and what follows from the wish.
+- in a row: block, record, row and field. But what the strategy wished (instrument, action and reason of a signal) is taken as
+  given: the block, and what follows from the wish.
 - in a row hash: block, record, row. In a block's digests: block and digest. In its header: block and field; a wrong number of rows
   of one table shows as a wrong sum, so it is the header's `records_n`.
 - in an event: the block. In an input: the block that takes the input in, or a fill before it that already used the bar.
@@ -26,7 +26,7 @@ from tests.support.exports import Members, block_of, export, random_run, read_me
 from tests.support.tampering import DIGESTS, HEADER_FIELDS, flipped
 
 FLIPS_N = int(os.environ.get("BALLAST_TEST_FLIPS", "2000"))
-WISHES = {"action_id", "reason_id"}
+WISHES = {"instrument_id", "action_id", "reason_id"}
 EVENT_INPUTS = {"bars": 2, "close_t": 2, "forecasts": 3, "forecast_t": 3, "feature_digests": 3, "clusters": 4, "cluster_t": 4}
 """Member of inputs -> column of the event that names its row."""
 
