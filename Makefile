@@ -92,7 +92,7 @@ bench-all: install ## The same on five years, growth, memory and a profile; writ
 lock: install ## Resolve requirements.lock again (the one target that asks an index; no address enters the file)
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --all-extras --no-emit-index-url --no-header --python-version 3.11 -o requirements.lock
 
-clean: ## Remove .venv and caches; keeps ./out (datasets, studies and runs are evidence)
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+clean: ## Remove environments and caches; keeps ./out (datasets, studies and runs are evidence)
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@test ! -d out || echo "kept ./out: remove it by hand if you do not need its runs"

@@ -21,6 +21,15 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "reference" / "performance.md"
 STORED: Final = PAGE.with_suffix(".json")
 MADE_BY: Final = "<!-- Made by `make bench-all` from performance.json; do not edit. -->\n"
+READING: Final = """## How to read it
+
+- The decision core is compiled and needs no memory that grows with the run; what costs beside it is the audit trail: one SHA-256 per
+  record, three per block, and two copies of every payload in SQLite (the write-ahead log, then the file), each synced.
+- A ratio to a framework without an audit trail compares the whole of ours with their engine; the column "times our core" compares
+  like with like.
+- The latency of a single event is the disk's: one sync for the commit, two for the head anchor (its content, then its folder).
+  A busy disk shows there first; the machine's own sync time stands above.
+"""
 SYNCS_N: Final = 200
 Cell = str | int | float
 
@@ -154,6 +163,7 @@ def as_markdown(result: Result) -> str:
             [[t.name, t.measured, t.unit, bound(t), "yes" if t.kept else "**no**"] for t in result.targets],
         ),
     ]
+    parts += [READING]
     for table in result.tables:
         parts += [f"## {table.title}\n", *([f"{table.note}\n"] if table.note else []), _grid(table.columns, table.rows)]
     return "\n".join(parts)
