@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 
 import pytest
@@ -13,7 +12,7 @@ from runtime.core import codes as c
 from runtime.policy import PairRules, RiskProfile
 from tests.support.model import rig
 from tests.support.model.account import PPM, RING
-from tests.support.model.machine import LAX, PARTS, DeskMachine, fee_schedules, prove
+from tests.support.model.machine import LAX, PARTS, DeskMachine, at_length, fee_schedules, prove
 
 INSTRUMENTS = st.integers(0, 1)
 PROFILES = st.builds(
@@ -122,5 +121,5 @@ def test_lots() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 def test_lots_at_length() -> None:
-    totals = prove(LotMachine, int(os.environ.get("BALLAST_MACHINE_EXAMPLES", "5000")), 20)
+    totals = prove(LotMachine, at_length(20), 20)
     assert totals["merges"] > 100

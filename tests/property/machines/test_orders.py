@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, invariant, precondition, rule
@@ -11,7 +9,7 @@ from hypothesis.stateful import Bundle, initialize, invariant, precondition, rul
 from runtime.core import codes as c
 from runtime.policy import PairRules, RiskProfile
 from tests.support.model.account import PPM, View
-from tests.support.model.machine import LAX, PAIRS, PARTS, WAITS, DeskMachine, fee_schedules, prove
+from tests.support.model.machine import LAX, PAIRS, PARTS, WAITS, DeskMachine, at_length, fee_schedules, prove
 
 INSTRUMENTS = st.integers(0, 2)
 ANSWERS = st.sampled_from(
@@ -80,6 +78,15 @@ class OrderMachine(DeskMachine):
         if o:
             for _ in range(1 + twice):
                 self.answer(s, o.number, c.O_REJECTED, again)
+
+    @rule(s=INSTRUMENTS)
+    def rejected_every_time(self, s: int) -> None:
+        """The venue says no to every attempt: one, two, four minutes, until there is none left."""
+        for _ in range(5):
+            self.due(s)
+            o = self.rig.model.books[s].order
+            if o:
+                self.answer(s, o.number, c.O_REJECTED, 1)
 
     @rule(s=INSTRUMENTS)
     def due(self, s: int) -> None:
@@ -151,4 +158,4 @@ def test_orders() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 def test_orders_at_length() -> None:
-    prove(OrderMachine, int(os.environ.get("BALLAST_MACHINE_EXAMPLES", "5000")), 50)
+    prove(OrderMachine, at_length(25), 50)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
@@ -12,7 +10,7 @@ from runtime.core import codes as c
 from runtime.policy import DrawdownTier, PairRules, QuoteCap, RiskProfile
 from tests.support.model import admission
 from tests.support.model.account import E8, PPM, View
-from tests.support.model.machine import PAIRS, PARTS, WAITS, DeskMachine, fee_schedules, prove
+from tests.support.model.machine import PAIRS, PARTS, WAITS, DeskMachine, at_length, fee_schedules, prove
 
 N = 5
 INSTRUMENTS = st.integers(0, N - 1)
@@ -216,5 +214,5 @@ def test_risk() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 def test_risk_at_length() -> None:
-    totals = prove(RiskMachine, int(os.environ.get("BALLAST_MACHINE_EXAMPLES", "6000")), 50)
+    totals = prove(RiskMachine, at_length(30), 50)
     assert all(totals[f"gate {name}"] > 0 for name in GATES), "every gate refused something"
