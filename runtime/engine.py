@@ -378,5 +378,5 @@ class BlockChain:
 def _pieces(table: RowTable, numbers: Ints) -> tuple[int, memoryview, list[int], int]:
     """Return (first, bytes, offsets, size) of the rows that row numbers span; the offset of number -1 is below 0."""
     first, rows = _window(table, numbers)
-    size = rows[0].nbytes
+    size = INSTRUMENTS * rows.dtype.itemsize  # there may be no rows: a venue without memberships
     return first, rows.reshape(-1).view(np.uint8).data, ((numbers - first) * size).tolist(), size

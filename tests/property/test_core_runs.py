@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from runtime import engine
 from runtime.core import codes as c
 from runtime.core.digest import Block, decode_payload
 from runtime.core.records import BAR, RECORD_TYPES
@@ -200,16 +199,6 @@ def test_long_run_exercises_every_record(profile: RiskProfile, gates: set[int]) 
     audit.check(run(inputs))
     assert all(audit.counts[record.name] > 10 for record in RECORD_TYPES), dict(audit.counts)
     assert gates <= set(audit.refusals), dict(audit.refusals)
-
-
-def test_blocks_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = random_inputs(3, hours=900)
-    whole = run(inputs)
-    monkeypatch.setattr(engine, "CHUNK_ROWS", 300)
-    monkeypatch.setattr(engine.new_out, "__defaults__", (300,))
-    chunks = list(iterate_blocks(inputs))
-    assert len(chunks) > 3
-    assert [block for chunk in chunks for block in chunk] == whole
 
 
 @pytest.mark.parametrize("cut", [40, 150, 299])

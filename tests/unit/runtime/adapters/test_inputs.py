@@ -19,6 +19,7 @@ from runtime.adapters.inputs import (
     bars_digest,
     load_bars,
     load_forecasts,
+    open_bars,
     store_bars,
     store_forecasts,
 )
@@ -166,6 +167,40 @@ def test_any_damaged_byte_is_found_or_harmless(home: Path) -> None:
         else:
             assert (loaded.tobytes(), loaded_t.tobytes()) == (bars.tobytes(), close_t.tobytes())
     assert found_n > 30
+
+
+def test_a_file_that_changes_under_a_run_is_noticed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.adapters.inputs._ROW_GROUP_ROWS_N", 10)
+    bars, close_t = make_bars(50, 3)
+    digest = store_bars(home, bars, close_t)
+    other = bars.copy()
+    other["close_e8"][5, 1] ^= 1
+    path, changed = (home / "inputs" / f"{name}.parquet" for name in (digest, store_bars(home, other, close_t)))
+    opened, found_t = open_bars(home, digest)
+    assert len(opened) == 50
+    assert found_t.tobytes() == close_t.tobytes()
+    for first, stop in ((0, 50), (3, 7), (8, 31), (49, 50), (20, 20), (0, 10)):
+        assert opened[first:stop].tobytes() == bars[first:stop].tobytes()
+    assert opened[17].tobytes() == bars[17].tobytes()
+    assert opened[30:50].tobytes() == bars[30:50].tobytes()  # the first groups are no longer held
+    path.write_bytes(changed.read_bytes())  # the same file, of the same layout
+    with pytest.raises(InputChanged, match="since it was opened"):
+        opened[0:10]
+
+
+def test_rows_are_read_in_their_order(home: Path) -> None:
+    opened, _ = open_bars(home, store_bars(home, *make_bars(5, 1)))
+    with pytest.raises(ValueError, match="in their order"):
+        opened[::2]
+
+
+@pytest.mark.parametrize("at_t", [[3, 2, 1], [1, 1, 2]])
+def test_times_out_of_order_are_refused(home: Path, at_t: list[int]) -> None:
+    forecasts = make_forecasts(3)
+    forecasts.at_t[:] = at_t  # a forger: the digest fits
+    digest = store_forecasts(home, forecasts)
+    with pytest.raises(InputChanged, match="do not increase strictly"):
+        load_forecasts(home, digest)
 
 
 def test_storing_again_heals_a_damaged_file(home: Path) -> None:
