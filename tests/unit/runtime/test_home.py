@@ -113,3 +113,24 @@ def test_a_demo_in_a_home_that_is_taken_is_refused_at_once(tmp_path: Path) -> No
     assert done.returncode == 6
     assert "another job is working" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EnvironmentFailure, match="cannot open the home folder"), exclusive(tmp_path / "file" / "home"):
+        pass
+
+
+def test_what_another_user_s_process_writes_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system says "not permitted" of a process that is alive and not ours."""
+    partial = inputs_path(home) / f".partial-{os.getpid()}-x"
+    partial.parent.mkdir(parents=True)
+    partial.write_text("x")
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert sweep_partial(home) == []
+    monkeypatch.undo()
+    assert partial.exists()

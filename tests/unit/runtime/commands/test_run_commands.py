@@ -266,3 +266,11 @@ def test_a_mistyped_home_is_told(tmp_path: Path, capsys: Out, command: list[str]
     assert "nope does not exist" in shown.err
     error = json.loads(shown.out)["error"]
     assert (error["kind"], bool(error["expected"]), bool(error["action"])) == ("usage", True, True)
+
+
+def test_a_summary_that_is_a_folder_is_told(own_home: Path, own_run: Path) -> None:
+    (own_run / "run.json").unlink()
+    (own_run / "run.json").mkdir()
+    row = describe_runs(own_home)[0]
+    assert row.damaged
+    assert row.problem.startswith("run.json cannot be read: ")

@@ -65,6 +65,10 @@ def test_a_run_is_exported_and_its_bundled_verifier_accepts_it(
     shown = capsys.readouterr().out
     assert "EXPORT VERIFIED: TRUE" in shown
     assert "not checked" in shown
+    assert command("export", "ml", "--home", made, "--out", tmp_path / "again.zip") == EXIT_OK
+    told = capsys.readouterr().out
+    assert f"sha256    {summary['sha256']}" in told
+    assert f"run_root  {summary['run_root']}" in told
 
 
 def test_equal_runs_give_equal_bytes(made: Path, tmp_path: Path) -> None:
