@@ -220,7 +220,7 @@ class _Trace:
                 lake.read(file.path, file.sha256)
             except VerificationError as e:
                 raise _damaged(
-                    FailureClass.INPUT_CHANGED, f"the bar file {path} was changed: {e.got}", "bar file", path, file.symbol
+                    FailureClass.INPUT_CHANGED, f"a bar file was changed: {e.got}", "bar file", path, file.symbol
                 ) from e
             self._report("bar files", n, len(manifest.files))
         try:

@@ -38,7 +38,7 @@ def replay(
     from runtime.replay import replay as replay_run
 
     if level not in set(Level):
-        raise UsageError(f"--level {level}", expected=" or ".join(Level), action="choose one of them")
+        raise UsageError(f"--level {level}", expected="chain, decisions or lineage", action="choose one of them")
     if snapshots and (from_block > 1 or at):
         raise UsageError(
             "--snapshots together with --from or --at", expected="a replay from the genesis", action="leave one out"

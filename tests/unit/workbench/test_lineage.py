@@ -35,7 +35,9 @@ from workbench.study import StudyResult, StudySpec, load_result, run_study
 from workbench.study.stages import ML, TREND
 from workbench.training.executor import InProcessExecutor
 
-HOURS = 10_000
+HOURS = 9_000
+GRID_H = 1
+"""Hourly decisions: so short a history then has rows enough for models of single assets."""
 SYMBOLS = ("BTC", "ETH", "LTC")
 Out = pytest.CaptureFixture[str]
 
@@ -46,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lineage")
     import_bars(home, SimulatedProvider(hours=HOURS))
     dataset = build_dataset(home, VENUE, symbols=SYMBOLS, accept_names=DEMO_ACCEPTED).dataset_hash
-    run_study(StudySpec(dataset=dataset, folds_n=2, horizons_h=(4, 24, 72)), home, InProcessExecutor(), track=False)
+    run_study(StudySpec(dataset=dataset, folds_n=2, grid_h=GRID_H), home, InProcessExecutor(), track=False)
     return home
 
 
@@ -91,6 +93,11 @@ def test_every_forecast_follows_from_the_lake_and_the_models(made: Path, name: s
     assert seen["forecasts"] == (len(forecasts.at_t), len(forecasts.at_t))
     assert seen["bar files"] == (len(SYMBOLS), len(SYMBOLS))
     assert result.seconds["lineage"] > 0
+
+
+def test_the_study_has_models_of_single_assets(made: Path) -> None:
+    bundle = json.loads((study_of(made)[1] / "bundles" / "ml.json").read_text())
+    assert all(len(horizon["coins"]) == len(SYMBOLS) for horizon in bundle["parts"][-1]["horizons"])
 
 
 def test_nothing_is_trained_and_no_file_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +176,7 @@ def test_a_source_that_is_missing_or_damaged_is_named(
 def test_one_changed_bar_in_a_well_formed_file_is_found(home: Path) -> None:
     path = bar_file(home)
     frame = pl.read_parquet(path)
-    frame.with_columns(pl.when(pl.int_range(pl.len()) == 9_000).then(pl.col("close") * 1.0001).otherwise("close").alias("close")
+    frame.with_columns(pl.when(pl.int_range(pl.len()) == 8_000).then(pl.col("close") * 1.0001).otherwise("close").alias("close")
     ).write_parquet(path)  # fmt: skip
     failure = failed(traced(home), FailureClass.INPUT_CHANGED)
     assert (failure.record, failure.symbol, failure.path) == ("bar file", "ETH", path.relative_to(home).as_posix())
