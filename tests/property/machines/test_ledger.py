@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from runtime.core import codes as c
-from runtime.policy import DrawdownTier, PairRules, RiskProfile
+from runtime.policy import DrawdownTier, FeeTier, PairRules, RiskProfile
 from tests.support.model import rig
 from tests.support.model.account import DAY_T, E8, PPM
 from tests.support.model.machine import LAX, PARTS, DeskMachine, at_length, fee_schedules, prove
@@ -74,6 +74,14 @@ class LedgerMachine(DeskMachine):
         self.rig.buy(s)
         if self.fill_part(s, part, away, liquidity):
             self.follow()
+
+    @rule(s=INSTRUMENTS, offset=st.sampled_from((-1, 0, 1)), taker=st.integers(1, 9_999))
+    def fee_tier_on_edge(self, s: int, offset: int, taker: int) -> None:
+        """Let the next fee tier begin exactly at the account's volume, one unit below, one above; then trade."""
+        volume = max(self.rig.model.volume_30d() + offset, 1)
+        first = FeeTier(volume_e8=0, maker_ppm=taker, taker_ppm=10_000)
+        self.rig.govern(fees=(first, FeeTier(volume_e8=volume, maker_ppm=taker // 2, taker_ppm=taker)))
+        self.buy(s, PPM // 3, 0, c.TAKER)
 
     @rule(s=INSTRUMENTS, part=PARTS, away=st.sampled_from((0, 1, 400_000, PPM)), action=st.sampled_from((c.EXIT, c.DERISK)))
     def sell(self, s: int, part: int, away: int, action: int) -> None:

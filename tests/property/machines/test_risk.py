@@ -89,17 +89,32 @@ class RiskMachine(DeskMachine):
     def squeeze(self, s: int, which: str, offset: int, share: int, action: int) -> None:
         """Move one cap to exactly what a wish (or a third of it, or none) would fill, one unit less, one more; then wish."""
         acc, action = self.rig.model, self.sensible(s, action)
+        self.move_cap(s, which, admission.wished(acc, s, action) * share // PPM + offset)
+        self.rig.buy(s, action)
+
+    @rule(s=INSTRUMENTS, which=st.sampled_from(MONEY_GATES), offset=OFFSETS)
+    def squeeze_a_retry(self, s: int, which: str, offset: int) -> None:
+        """Let a buy be rejected, move one cap to exactly what it will need, one unit less, one more; then wait for it."""
+        acc, book = self.rig.model, self.rig.model.books[s]
+        if book.order is None:
+            self.rig.buy(s)
+        o = book.order
+        if o and o.side == c.BUY and self.answer(s, o.number, c.O_REJECTED, 1) and book.order:
+            self.move_cap(s, which, acc.base(book.pair.quote_id, acc.worst_cost(o.left, o.limit)) + offset)
+            self.beat(o.retry_t - acc.now_t)
+
+    def move_cap(self, s: int, which: str, room: int) -> None:
+        """Leave so much room under a cap, as an absolute amount."""
+        acc = self.rig.model
         used = {gate: used for gate, _, used in admission.caps(acc, s)}
-        wanted = admission.wished(acc, s, action) * share // PPM
         gate = {"total_cap": c.G_TOTAL, "cluster_cap": c.G_CLUSTER, "budget_cap": c.G_BUDGET, "quote": c.G_QUOTE}[which]
-        cap = max(used[gate] + wanted + offset, 1)
+        cap = max(used[gate] + room, 1)
         if which == "quote":
             caps = list(acc.profile.quote_caps)
             caps[acc.books[s].pair.quote_id] = QuoteCap(cap_ppm=PPM, cap_e8=min(cap, 9 * 10**15))
             self.rig.govern(quote_caps=tuple(caps))
         else:
             self.rig.govern(**{f"{which}_ppm": PPM, f"{which}_e8": cap})
-        self.rig.buy(s, action)
 
     @rule(ppm=SHARES, amount=AMOUNTS, n=st.sampled_from((1, 3, 32)))
     def widen(self, ppm: int, amount: int, n: int) -> None:
