@@ -42,6 +42,6 @@ def name_of(file: str, _line: int, function: str) -> str:
     if file == "~":
         return function.strip("<>")
     path = Path(file)
-    inside = path.is_relative_to(ROOT)
+    inside = path.is_relative_to(ROOT) and "site-packages" not in path.parts
     module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") if inside else path.stem
     return f"{module}.{function}"

@@ -26,6 +26,8 @@ P50_MS_MAX: Final = 3.0
 P99_MS_MAX: Final = 15.0
 SLOWER_MIN: Final = 50.0
 VECTORBT_MAX: Final = 5.0
+MEMORY_MAX: Final = 1.5
+RUNNING: Final = "of it while running, MiB"
 SHORT_BARS_N: Final = growth.YEAR_N
 SHORT_EVENTS_N: Final = 5_000
 HELP_RUNS_N: Final = 5
@@ -270,7 +272,7 @@ GROWTH: Final = [
     "fills",
     "us per symbol-hour",
     "own memory, MiB",
-    "of it while running, MiB",
+    RUNNING,
     "peak with mapped files, MiB",
 ]
 
@@ -288,6 +290,10 @@ def _point(bars_n: int, symbols_n: int, view_n: int = VIEW_LASTS_N) -> list[Cell
 def growth_of_years(result: Result) -> None:
     """Measure growth with years."""
     rows: list[list[Cell]] = [[years, *_point(years * growth.YEAR_N, SYMBOLS_N)] for years in growth.YEARS]
+    running = [float(row[GROWTH.index(RUNNING) + 1]) for row in rows]
+    if running[0] > 0:
+        name = f"memory of a run, {growth.YEARS[-1]} years against {growth.YEARS[0]}"
+        result.targets.append(Target(name, running[-1] / running[0], "times", MEMORY_MAX))
     note = (
         f"{SYMBOLS_N} symbols, the standard market, one process per line with its inputs mapped from files. Own memory is anonymous memory at its "
         "highest; a part of a mapped file is in memory only as long as nothing else needs the room."
