@@ -115,7 +115,7 @@ class LotMachine(DeskMachine):
 
 def test_lots() -> None:
     totals = prove(LotMachine, 40, 15)
-    assert totals["merges"] > 0
+    assert totals["steps"] > 200
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from runtime.core import codes as c
 from runtime.core.records import BAR, CLUSTER, INSTRUMENTS
 from runtime.policy import FeeTier, PairRules, QuoteCap, RiskProfile
 from tests.support import tally
-from tests.support.model import trading
+from tests.support.model import events, trading
 from tests.support.model.account import E8, PPM, View
 from tests.support.model.rig import Rig
 
@@ -79,18 +79,18 @@ class DeskMachine(RuleBasedStateMachine):
     def close(self, moves: dict[int, int], turnover: int, wait_t: int) -> None:
         """Close a bar of some instruments, each moved by a share (ppm) of its last price."""
         bars = np.zeros(INSTRUMENTS, BAR)
-        closed: dict[int, trading.Bar] = {}
+        closed: dict[int, events.Bar] = {}
         for s, move in moves.items():
             start = self.start_prices[s]
             last = self.rig.model.books[s].mark or start
             price = min(max(last * move // PPM, start // 50), start * 50)
             closed[s] = (last, max(last, price) + price // 500, min(last, price), price, turnover * 10_000 // price)
             bars[s] = (*closed[s], 1)
-        self.rig.event(c.EV_BARS, lambda acc: trading.bars(acc, closed), wait_t=wait_t, bars=bars, bar_n=0)
+        self.rig.event(c.EV_BARS, lambda acc: events.bars(acc, closed), wait_t=wait_t, bars=bars, bar_n=0)
 
     def cash(self, kind: int, quote: int, amount: int) -> bool:
         """Move cash without a fill."""
-        return self.rig.event(kind, lambda acc: trading.cash_event(acc, kind, quote, amount), quote_id=quote, amount_e8=amount)
+        return self.rig.event(kind, lambda acc: events.cash_event(acc, kind, quote, amount), quote_id=quote, amount_e8=amount)
 
     def fill(self, s: int, number: int, qty: int, price: int, reference: int, liquidity: int, wait_t: int = 0) -> bool:
         """Let the venue execute (part of) an order."""
@@ -119,26 +119,26 @@ class DeskMachine(RuleBasedStateMachine):
 
     def beat(self, wait_t: int, skew_ms: int = 0) -> None:
         """Let time pass."""
-        self.rig.event(c.EV_HEARTBEAT, lambda acc: trading.heartbeat(acc, skew_ms), wait_t=wait_t, value_n=skew_ms)
+        self.rig.event(c.EV_HEARTBEAT, lambda acc: events.heartbeat(acc, skew_ms), wait_t=wait_t, value_n=skew_ms)
 
     def control(self, switch: int, value: int) -> None:
         """Throw a switch."""
-        self.rig.event(c.EV_CONTROL, lambda acc: trading.control(acc, switch, value), instrument_id=switch, value_n=value)
+        self.rig.event(c.EV_CONTROL, lambda acc: events.control(acc, switch, value), instrument_id=switch, value_n=value)
 
     def rate(self, quote: int, price: int) -> None:
         """Bring a rate of a quote currency."""
-        self.rig.event(c.EV_RATE, lambda acc: trading.rate(acc, quote, price), quote_id=quote, price_e8=price)
+        self.rig.event(c.EV_RATE, lambda acc: events.rate(acc, quote, price), quote_id=quote, price_e8=price)
 
     def quote(self, s: int, bid: int, ask: int) -> None:
         """Bring the best bid and ask."""
-        self.rig.event(c.EV_QUOTE, lambda acc: trading.quote(acc, s, bid, ask), instrument_id=s, price_e8=bid, reference_e8=ask)
+        self.rig.event(c.EV_QUOTE, lambda acc: events.quote(acc, s, bid, ask), instrument_id=s, price_e8=bid, reference_e8=ask)
 
     def membership(self, ids: list[int], version: int) -> None:
         """Bring a cluster membership."""
         rows = np.zeros(INSTRUMENTS, CLUSTER)
         rows["cluster_id"][: len(ids)] = ids
         self.rig.event(
-            c.EV_CLUSTERS, lambda acc: trading.clusters(acc, ids, version), clusters=rows, cluster_n=0, value_n=version
+            c.EV_CLUSTERS, lambda acc: events.clusters(acc, ids, version), clusters=rows, cluster_n=0, value_n=version
         )
 
     # ---- what holds for any account, read from the core's state alone --------------------------------------------

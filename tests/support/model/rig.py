@@ -14,7 +14,7 @@ from runtime.core.records import BAR, BY_NAME, CASH, CLUSTER, DESK, EVENT, FOREC
 from runtime.engine import new_out, new_state
 from runtime.jit import core
 from runtime.policy import PairRules, RiskProfile
-from tests.support.model import admission, trading
+from tests.support.model import admission, events, trading
 from tests.support.model.account import Account, Broken, View
 
 START_T: Final = 1_577_836_800
@@ -59,7 +59,7 @@ class Rig:
         self.used = len(pairs)
         self.counts: Counter[str] = Counter()
         self.model.now_t = START_T
-        self.event(c.EV_HEARTBEAT, lambda acc: trading.heartbeat(acc, 0))
+        self.event(c.EV_HEARTBEAT, lambda acc: events.heartbeat(acc, 0))
 
     # ---- steps --------------------------------------------------------------------------------------------------
     def event(self, kind: int, model: Callable[[Account], Any], *, wait_t: int = 0, bars: Any = NO_BARS,
