@@ -32,7 +32,8 @@ def kill_writers(reference: Reference, folder: Path, kills_n: int, seed: int, fa
             run_dir = folder / f"{run_n}"
             live = rng.random() < 0.6
             writers.start(Order(str(run_dir), seed=0 if live else int(rng.integers(1, 2**31)), fault=fault))
-            writers.wait_for(int(rng.integers(0, 40 if live else 6)))
+            creating = acknowledged == NOTHING and rng.random() < 0.4
+            writers.wait_for(0 if creating else int(rng.integers(0, 40 if live else 6)))
             wait_up_to_20_ms(rng)
             writers.kill()
             acknowledged = max(acknowledged, writers.last)

@@ -19,7 +19,7 @@ import pytest
 from runtime.errors import BallastError
 from tests.support.crash_writer import DONE, Order
 from tests.support.crashes import NOTHING, Reference, Writers, judge, wait_up_to_20_ms
-from tests.support.power_loss import CREATE, RENAME, SECTOR, SYNC, WRITE, Disk, Record, lay_out, read_log
+from tests.support.power_loss import ACKNOWLEDGE, CREATE, RENAME, SECTOR, SYNC, WRITE, Disk, Record, lay_out, read_log
 
 SEED = 37
 LOSSES_N = int(os.environ.get("BALLAST_TEST_POWER_LOSSES", "300"))
@@ -71,7 +71,10 @@ def lose_power(
         records = read_log(log)
         if DONE in writers.acknowledged:  # otherwise the kill may have come between a write and its record
             assert_all_there(before, records, disk)
-        if rng.random() < 0.7:  # at any step before the kill, mostly while something was under way
+        made = next((k for k, record in enumerate(records) if record.op == ACKNOWLEDGE), len(records))
+        if acknowledged == NOTHING and rng.random() < 0.4:  # while the journal is made
+            records = records[: int(rng.integers(0, made + 1))]
+        elif rng.random() < 0.7:  # at any step before the kill, mostly while something was under way
             records = records[: int(rng.integers(0, len(records) + 1))]
         acknowledged = max(acknowledged, before.play(records, syncs=syncs))
         shutil.rmtree(disk)
