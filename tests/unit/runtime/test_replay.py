@@ -14,6 +14,7 @@ import pytest
 from runtime import jit
 from runtime import replay as replay_module
 from runtime.adapters.anchor import ANCHOR_NAME
+from runtime.adapters.inputs import InputChanged
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.core.digest import HEADER, SECTION, decode_payload, genesis_hash, run_root
 from runtime.core.records import BY_NAME
@@ -251,3 +252,14 @@ def test_journal_rows_of_a_wrong_type_are_a_broken_chain(own_home: Path, own_run
     connection.close()
     block = make_blocks(1)[0]._replace(payload="text")  # type: ignore[arg-type]  what a damaged cell can yield
     assert first_difference(block, make_blocks(1)[0]).record == "payload"
+
+
+@pytest.mark.parametrize("where", ["forecast_hashes", "iterate_blocks"])
+def test_an_input_that_changes_during_the_replay(
+    made_run: Path, made_home: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def changed(*_: object) -> None:
+        raise InputChanged("the core input was changed: since it was opened", expected="its content", action="restore it")
+
+    monkeypatch.setattr(replay_module, where, changed)
+    assert failed(replay(made_run, made_home), FailureClass.INPUT_CHANGED).detail.endswith("since it was opened")
