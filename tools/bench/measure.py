@@ -192,7 +192,9 @@ def _show_rule(
     note = (
         f"SMA(24) above SMA(168) at the close, else flat; filled at the next open; {SYMBOLS_N} symbols x {bars_n:,} hours, one fee, the same "
         "cash per entry. Ours carries the risk gates, lots, ledger, hourly states, row hashes, block chain and a durable journal; the others "
-        "carry none of these. `own rule`: each framework computes the two means in its usual way, and that counts. `given rule`: the answers "
+        "have no hashes and no journal. backtrader and NautilusTrader keep orders, positions and cash in memory; NautilusTrader's risk engine "
+        "and logging are off, in its favour. `own rule`: each framework computes the two means in its usual way, and that counts. `given "
+        "rule`: the answers "
         "are looked up, so that the engine alone counts. Seconds of the engine, loading excluded, vectorbt warm (fastest of seven in one "
         "process); `process`: everything from start to exit, per way. Ours is the fastest of five. `times our core`: the given rule against our "
         "core stage alone, which decides, asks the gates and keeps lots, ledger and hourly states in memory, without hashes and journal: "
