@@ -205,7 +205,9 @@ def _provider(
     if source == "kraken":
         from workbench.data.providers.kraken import KrakenProvider
 
-        return KrakenProvider(assets=symbols or None, interval=interval or "1h", since_t=time_option(since, "--since"), report=report)
+        return KrakenProvider(
+            assets=symbols or None, interval=interval or "1h", since_t=time_option(since, "--since"), report=report
+        )
     if source == "simulated":
         if symbols or since or interval:
             raise UsageError("--source simulated with a choice of series", expected="no further option", action="leave it out")
