@@ -111,11 +111,7 @@ def try_buy(policy: Any, state: Any, out: Any, s: int, action: int, reason: int)
 
 @core
 def _share_ppm(rules: Any, action: int) -> int:
-    if action == DERISK:
-        return rules["derisk_ppm"]
-    if action == REALISE:
-        return rules["take_ppm"]
-    return PPM
+    return rules["derisk_ppm"] if action == DERISK else rules["take_ppm"]
 
 
 @core
@@ -177,9 +173,7 @@ def decide(policy: Any, state: Any, out: Any, s: int, arrived: bool, before_id: 
             position["horizon_t"] = state["desk"]["now_t"] + policy["rules"]["horizon_t"]
             _record(state, out, s, (HOLD, reason), G_PASS, (0, 0, 0))
             return
-    else:
-        if not arrived:
-            return
+    else:  # a new forecast came: nothing else asks about an instrument that is not held
         action, reason = strategy.intent_flat(policy["rules"], position, state["forecasts"][s])
         if action == ENTER:
             if state["orders"][s]["order_id"] == 0:

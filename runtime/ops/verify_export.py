@@ -545,8 +545,6 @@ class Books:
         net = spend * PPM // (PPM + p.fees[0][2])
         qty = min(net * E8 // limit, SATURATED)
         qty -= qty % p.lot[s]
-        while qty > 0 and p.worst_cost(qty, limit) > spend:
-            qty -= p.lot[s]
         if qty <= 0:
             return 0, 0, (G_CASH, S_E8, money, free) if clipped else (G_LOT, S_E8, p.lot[s], net)
         gate = G_CASH if clipped else G_MINIMUM
@@ -1013,10 +1011,8 @@ class Books:
             after = self._value()
             if before <= 0:
                 self.peak = after
-            elif after > 0 and self.peak // before >= SATURATED // after:
-                self.peak = SATURATED
             else:
-                self.peak = self.peak * after // before
+                self.peak = min(self.peak * after // before, SATURATED)
         self._mark()
 
     def _control(self, switch: int, value: int) -> None:
@@ -1049,7 +1045,8 @@ class Books:
                 low = low if low < mark else mark  # noqa: FURB136  see above
                 share = (high - low) * PPB // mark
                 x.vol = x.vol + (share - x.vol) * decay // PPM if x.vol else share
-            turnover = SATURATED if volume > 0 and close // E4 >= SATURATED // volume else close * volume // E4
+            turnover = close * volume // E4
+            turnover = turnover if turnover < SATURATED else SATURATED  # noqa: FURB136  see above
             x.turnover = x.turnover + (turnover - x.turnover) * decay // PPM if x.mark_t else turnover
             x.mark, x.mark_t = close, now_t
             if x.qty:
