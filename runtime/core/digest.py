@@ -128,7 +128,9 @@ class RowHasher:
     def copy(self) -> RowHasher:
         """Return a hasher that goes on from here; what it is given leaves this one as it is."""
         other = RowHasher(self.policy_digest, self.forecast)
-        other.restore({name: (self.rows_n[name], kept) for name, kept in self.hashes.items()}, self._orders, self._entries)
+        other.restore(
+            {name: (self.rows_n[name], kept) for name, kept in sorted(self.hashes.items())}, self._orders, self._entries
+        )
         return other
 
     def restore(
@@ -141,8 +143,8 @@ class RowHasher:
             orders: by instrument, the signal, the last row and the status of its open order.
             entries: by currency, the last cash entry.
         """
-        self.rows_n = {name: rows_n for name, (rows_n, _) in rows.items()}
-        self.hashes = {name: dict(kept) for name, (_, kept) in rows.items()}
+        self.rows_n = {name: rows_n for name, (rows_n, _) in sorted(rows.items())}
+        self.hashes = {name: dict(kept) for name, (_, kept) in sorted(rows.items())}
         self._orders = dict(orders)
         self._entries = dict(entries)
 
@@ -172,14 +174,14 @@ class RowHasher:
     def settle(self) -> None:
         """Forget what no row after the last one given can name: call it between blocks, after rows of every type."""
         slots = range(INSTRUMENTS)
-        self._orders = {s: o for s, o in self._orders.items() if s in slots and o[2] not in _ENDED}
-        self._entries = {quote: n for quote, n in self._entries.items() if quote in range(QUOTES)}
+        self._orders = {s: o for s, o in sorted(self._orders.items()) if s in slots and o[2] not in _ENDED}
+        self._entries = {quote: n for quote, n in sorted(self._entries.items()) if quote in range(QUOTES)}
         named = {
-            "trade_signal": [signal_id for signal_id, _, _ in self._orders.values()],
-            "order_request": [row_id for _, row_id, _ in self._orders.values()],
+            "trade_signal": [signal_id for signal_id, _, _ in sorted(self._orders.values())],
+            "order_request": [row_id for _, row_id, _ in sorted(self._orders.values())],
             "cash_ledger": self._entries.values(),
         }
-        for name, known in self.hashes.items():
+        for name, known in sorted(self.hashes.items()):
             self.hashes[name] = {i: known[i] for i in (0, *named.get(name, ()))}
 
     def _note(self, record: RecordType, rows: npt.NDArray[np.void], ids: range) -> None:

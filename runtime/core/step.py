@@ -254,6 +254,7 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
         on_clusters(state, event, clusters)
     elif kind == EV_HEARTBEAT:
         desk["skew_ms"] = event["value_n"] if event["value_n"] >= 0 else -event["value_n"]
+        _remark(policy, state, out)  # fills since the last bar cost fees: caps must not be shares of more than there is
         orders.expire(policy, state, out)
         campaign.retry_waiting(policy, state, out)
     else:

@@ -197,3 +197,13 @@ def test_a_remainder_below_the_minimum_is_dust() -> None:
     desk.fill(qty_e8=left - 1_000)
     assert desk.rows("order_request")[-1]["status_id"] == c.O_DUST
     assert int(desk.state["orders"][0]["order_id"]) == 0
+
+
+def test_a_heartbeat_marks_before_it_lets_a_retry_count_on_the_value() -> None:
+    desk = resting()
+    desk.fill()
+    before = int(desk.state["desk"]["pv_e8"])
+    fee = desk.rows("order_fill")[-1]["fee_e8"]
+    desk.now_t += 1
+    desk.event(c.EV_HEARTBEAT)
+    assert int(desk.state["desk"]["pv_e8"]) == before - fee
