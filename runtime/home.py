@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -132,6 +133,20 @@ def list_runs(home: Path) -> list[Path]:
         return []
     found = [(mark.stat().st_mtime_ns, run) for run in folder.glob("[!.]*") if (mark := _mark(run)) is not None]
     return [path for _, path in sorted(found, key=lambda m: (m[0], m[1].name), reverse=True)]
+
+
+def find_predictions(home: Path, run_id: str) -> Path | None:
+    """Return `tables/predictions.parquet` of the study in a home folder that made a run, or `None` when none says so."""
+    for study in sorted((home / "studies").glob("[!.]*/study.json")):
+        try:
+            runs = json.loads(study.read_bytes())["runs"].values()
+            named = any(run["run_id"] == run_id for run in runs)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a damaged study is for the report to say; here it is no study of this run
+        found = study.parent / "tables" / "predictions.parquet"
+        if named and found.is_file():
+            return found
+    return None
 
 
 def _mark(folder: Path) -> Path | None:

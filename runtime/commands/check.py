@@ -18,7 +18,8 @@ def check(
     run: Annotated[str, typer.Argument(help="Run: id, unique beginning of it, path, `latest`, `ml` or `trend`.")],
     *,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="A study's tables/predictions.parquet, for the training windows.")
+        Path | None,
+        typer.Option("--predictions", help="A study's tables/predictions.parquet [default: of the study that made the run]."),
     ] = None,
     home: Annotated[Path | None, typer.Option("--home", "--out", help="Home folder [env BALLAST_HOME, ./out].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -27,11 +28,12 @@ def check(
 
     Exit code 0: RUN VALID: TRUE. Exit code 5: RUN VALID: FALSE, with the first row against each broken gate.
     """
-    from runtime.home import find_run, home_path
+    from runtime.home import find_predictions, find_run, home_path
     from runtime.ops.check import check_run
 
     folder = home_path(home)
     run_dir = find_run(folder, run)
+    predictions = predictions or find_predictions(folder, run_dir.resolve().name)
     with progress() as report:
         result = check_run(run_dir, folder, predictions, report)
     if json:

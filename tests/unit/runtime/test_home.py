@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import EnvironmentFailure, UsageError
-from runtime.home import exclusive, find_run, home_path, inputs_path, list_runs, sweep_partial
+from runtime.home import exclusive, find_predictions, find_run, home_path, inputs_path, list_runs, sweep_partial
 
 RUNS = ("ml-aaaa11111111", "trend-bbbb22222222", "ml-aabb33333333", "ml_two-cccc44444444")
 
@@ -134,3 +134,19 @@ def test_what_another_user_s_process_writes_is_left_alone(home: Path, monkeypatc
     assert sweep_partial(home) == []
     monkeypatch.undo()
     assert partial.exists()
+
+
+def test_the_predictions_of_a_run_are_those_of_the_study_that_names_it(home: Path) -> None:
+    for name, content in (
+        ("a", '{"runs": {"ml": {"run_id": "ml-1"}}}'),
+        ("b", "{broken"),
+        ("c", '{"runs": {"ml": {"run_id": "ml-2"}}}'),
+    ):
+        folder = home / "studies" / name / "tables"
+        folder.mkdir(parents=True)
+        (folder.parent / "study.json").write_text(content)
+    for name in ("b", "c"):
+        (home / "studies" / name / "tables" / "predictions.parquet").touch()
+    assert find_predictions(home, "ml-2") == home / "studies" / "c" / "tables" / "predictions.parquet"
+    assert find_predictions(home, "ml-1") is None, "its study lost the table"
+    assert find_predictions(home, "ml-3") is None
