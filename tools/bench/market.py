@@ -86,7 +86,8 @@ def write_market(folder: Path, bars_n: int, symbols_n: int = SYMBOLS_N, view_las
 
 def read_market(folder: Path, profile: RiskProfile, symbols_n: int = SYMBOLS_N, cash_n: int = 100_000) -> RunInputs:
     """Return the inputs of a run over the market in a folder; its arrays are mapped from the files, not copied."""
-    loaded = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES]
+    # copy on write: a read-only array is another type to the compiler, and would be compiled for
+    loaded = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in FILES]
     bars, rows = loaded[0].view(BAR), loaded[2].view(FORECAST)
     return run_inputs(bars, np.asarray(loaded[1], np.int64), rows, profile, symbols_n, cash_n)
 
