@@ -35,6 +35,7 @@ SLOTS: Final = 32
 E8, PPM, PPB, E4 = 10**8, 10**6, 10**9, 10**4
 HOUR_T, DAY_T, DAYS = 3_600, 86_400, 30
 LOTS_MAX: Final = 64
+REPORT_BLOCKS_N: Final = 4_096
 CASH_MARGIN_E8: Final = 1_000
 VOLUME_MAX_E4: Final = 9 * 10**15
 SATURATED: Final = (2**63 - 1) // 4
@@ -630,8 +631,6 @@ class Books:
 
     def _place(self, s: int, side: int, size: tuple[int, int, int], signal: int, wish: Row) -> None:
         x, o = self.positions[s], Order()
-        if x.order is not None:
-            self._wrong_wish(wish, "an instrument with an open order")
         self.order_n += 1
         o.order_id, o.side, o.attempt, o.signal, o.action, o.reason = self.order_n, side, 1, signal, wish[11], wish[12]
         o.acked = False
@@ -686,20 +685,17 @@ class Books:
 
     # -- orders
 
-    def _finish(self, s: int, status: int) -> None:
-        x = self.positions[s]
-        o = x.order
-        if o is not None:
-            o.reserve = o.retry_t = 0
-            self._order_row(s, o, status)
-        x.order = None
+    def _finish(self, s: int, o: Order, status: int) -> None:
+        o.reserve = o.retry_t = 0
+        self._order_row(s, o, status)
+        self.positions[s].order = None
 
     def _end(self, s: int, o: Order, status: int) -> None:
         """End an order, or ask the venue that acknowledged it to."""
         if o.acked:
             self._order_row(s, o, O_CANCELLING)
         else:
-            self._finish(s, status)
+            self._finish(s, o, status)
 
     def _expire(self) -> None:
         for s, x in enumerate(self.positions):
@@ -710,7 +706,7 @@ class Books:
     def _wait(self, s: int, o: Order) -> None:
         """Wait for the next attempt, or give up after the last."""
         if o.attempt > self.n["retries_max_n"]:
-            self._finish(s, O_CANCELLED)
+            self._finish(s, o, O_CANCELLED)
             return
         o.acked, o.reserve = False, 0
         o.retry_t = self.now_t + (self.n["retry_t"] << (o.attempt - 1))
@@ -753,7 +749,7 @@ class Books:
                 self._risk(s, o.signal, K_RETRY, G_PASS, o.action, (S_N, 0, o.attempt))
             else:
                 self._risk(s, o.signal, K_REFUSED, found[0], o.action, found[1:])
-                self._finish(s, O_CANCELLED)
+                self._finish(s, o, O_CANCELLED)
 
     def _answer(self, ev: Row) -> None:
         s, status, again = ev[5], ev[8], ev[14] != 0
@@ -772,11 +768,11 @@ class Books:
             if again:
                 self._wait(s, o)
             else:
-                self._finish(s, O_CANCELLED)
+                self._finish(s, o, O_CANCELLED)
         elif status == O_CANCELLED and o.status == O_UNKNOWN and again:
             self._wait(s, o)
         elif status in (O_DENIED, O_CANCELLED, O_EXPIRED):
-            self._finish(s, status)
+            self._finish(s, o, status)
         else:
             raise Defect(
                 "an answer that does not follow from the order's state", record="event", field="status_id", stored=status
@@ -870,7 +866,7 @@ class Books:
     def _after_fill(self, s: int, o: Order, qty: int) -> None:
         o.left -= qty
         if o.left == 0:
-            self._finish(s, O_FILLED)
+            self._finish(s, o, O_FILLED)
             return
         if o.side == BUY:
             o.reserve = min(self.p.worst_cost(o.left, o.limit), o.reserve)
@@ -1162,7 +1158,7 @@ class Verifier:
             for fields, event in zip(stream, struct.iter_unpack("<15q", events), strict=True):
                 self.seq_n += 1
                 self._block(fields, event)
-                if not self.seq_n % 4096:
+                if not self.seq_n % REPORT_BLOCKS_N:
                     progress(self.seq_n, self.blocks_n)
         except Defect as e:
             e.block = e.block or self.seq_n
@@ -1182,7 +1178,7 @@ class Verifier:
         bars, forecasts, clusters = self._inputs(event, inputs_digest)
         tables = {name: self._take(name, count) for name, count in zip(NAMES, counts, strict=True) if count}
         if self.books is not None:
-            self._keep_books(event, bars, forecasts, clusters, tables)
+            self._keep_books(self.books, event, (bars, forecasts, clusters), tables)
         self._hashes(tables, records_digest)
         head = sha256(b"ballast.block.1\0", self.head, i8(*header), inputs_digest, records_digest)
         if head != block_hash:
@@ -1247,12 +1243,11 @@ class Verifier:
                          stored=records_digest.hex(), recomputed=digest.hexdigest())  # fmt: skip
 
     def _name_row(self, name: str, first: int, found: bytes) -> None:
-        stored = self.m[f"hashes/{name}.bin"]
-        for k in range(len(found) // 32):
-            theirs, ours = bytes(stored[32 * (first + k) : 32 * (first + k) + 32]), found[32 * k : 32 * k + 32]
-            if theirs != ours:
-                raise Defect("a row that does not match its row hash", record=name, row=first + k + 1, field="row hash",
-                             stored=theirs.hex(), recomputed=ours.hex())  # fmt: skip
+        """Name the first row whose hash is not the stored one: there is one."""
+        stored = bytes(self.m[f"hashes/{name}.bin"][32 * first : 32 * first + len(found)])
+        at = next(at for at in range(0, len(found), 32) if stored[at : at + 32] != found[at : at + 32])
+        raise Defect("a row that does not match its row hash", record=name, row=first + at // 32 + 1, field="row hash",
+                     stored=stored[at : at + 32].hex(), recomputed=found[at : at + 32].hex())  # fmt: skip
 
     def _parents(self, name: str, rows: list[Row]) -> list[bytes]:
         """Return the parents' hashes of each row, in their order."""
@@ -1287,24 +1282,19 @@ class Verifier:
 
     # -- books
 
-    def _keep_books(self, event: Row, bars: Row, forecasts: Row, clusters: Row, tables: dict[str, list[Row]]) -> None:
-        books = self._books()
+    def _keep_books(self, books: Books, event: Row, inputs: tuple[Row, Row, Row], tables: dict[str, list[Row]]) -> None:
+        """Compare the stored rows of an event, which came with (bars, forecasts, clusters), with those of the books."""
         self._in_order(event)
         if self.p.backtest:
-            self._backtest_event(event, bars)
+            self._backtest_event(books, event, inputs[0])
         books.wishes = deque(tables.get("trade_signal", ()))
         for made in books.rows.values():
             made.clear()
-        books.apply(event, bars, forecasts, clusters)
+        books.apply(event, *inputs)
         for name, ours in books.rows.items():
             stored = tables.get(name, [])
             if stored != ours:
                 self._name_field(name, stored, ours)
-
-    def _books(self) -> Books:
-        if self.books is None:
-            raise Defect("no books are kept")
-        return self.books
 
     def _name_field(self, name: str, stored: list[Row], ours: list[Row]) -> None:
         for theirs, made in zip(stored, ours, strict=False):
@@ -1337,7 +1327,7 @@ class Verifier:
                 "a bar's opening time", record="event", field="value_n", stored=event[14], recomputed=at_t - self.p.interval_t
             )
 
-    def _backtest_event(self, event: Row, bars: Row) -> None:
+    def _backtest_event(self, books: Books, event: Row, bars: Row) -> None:
         """Check what only a backtest knows: which events there are, the deposits, and every fill of every bar."""
         kind = event[0]
         if kind == EV_DEPOSIT:
@@ -1348,22 +1338,21 @@ class Verifier:
                              recomputed=known)  # fmt: skip
             self.seen["deposits"] = at + 1
         elif kind == EV_FILL:
-            self._backtest_fill(event)
+            self._backtest_fill(books, event)
         elif kind == EV_BARS:
-            due = self._due(bars, SLOTS)
+            due = self._due(books, bars, SLOTS)
             if due is not None:
                 self._missing_fill(due)
             self.filled_s = -1
         elif kind != EV_CLUSTERS:
             raise Defect("an event that a backtest does not have", record="event", field="kind_id", stored=kind)
 
-    def _backtest_fill(self, event: Row) -> None:
-        n, books = self.seen["bars"], self._books()
-        data, s = self.m["inputs/bars.bin"], event[5]
+    def _backtest_fill(self, books: Books, event: Row) -> None:
+        n, data, s = self.seen["bars"], self.m["inputs/bars.bin"], event[5]
         if (n + 1) * BAR_BYTES > len(data) or not self.filled_s < s < SLOTS:
             raise Defect("a fill out of order, or without a bar", record="event", field="instrument_id", stored=s)
         bars = struct.unpack_from("<192q", data, n * BAR_BYTES)
-        due = self._due(bars, s)
+        due = self._due(books, bars, s)
         if due is not None:
             self._missing_fill(due)
         (close_t,) = struct.unpack_from("<q", self.m["inputs/close_t.bin"], 8 * n)
@@ -1377,9 +1366,8 @@ class Verifier:
                 raise Defect("a fill that its bar does not give", record="event", field=field, stored=theirs, recomputed=ours)
         self.filled_s = s
 
-    def _due(self, bars: Row, before_s: int) -> int | None:
+    def _due(self, books: Books, bars: Row, before_s: int) -> int | None:
         """Return the first instrument after the last filled one whose order the bar fills."""
-        books = self._books()
         for s in range(self.filled_s + 1, before_s):
             if books.positions[s].order is not None and books.match(s, bars[6 * s : 6 * s + 6])[0]:
                 return s

@@ -74,6 +74,14 @@ def test_progress_reaches_the_end(whole: Path) -> None:
     assert told[-1][0] == told[-1][1] > 0
 
 
+def test_progress_is_told_every_so_many_blocks(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(v, "REPORT_BLOCKS_N", 50)
+    told: list[int] = []
+    result = v.verify(whole, progress=lambda done, _total: told.append(done))
+    assert isinstance(result["blocks"], int)
+    assert told == [*range(50, result["blocks"] + 1, 50), result["blocks"]]
+
+
 def test_it_runs_in_a_bare_interpreter_far_from_the_project(whole: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(whole) as z:
         z.extract("verify_export.py", tmp_path)
