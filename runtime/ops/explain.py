@@ -177,8 +177,11 @@ def _follow(journal: SqliteJournal, inputs: RunInputs, seq_n: int) -> tuple[Bloc
         for before, block in pairwise([last, *blocks]):
             previous, last = (before.block_hash if before else inputs.genesis.hash), block
         rows = {name: table[found.block_seq_n[name] == seq_n] for name, table in found.tables.items()}
-    if last is None:
-        raise VerificationError("the journal lost the block", expected="a journal at rest", action="run it again")
+    if last is None or last.seq_n != seq_n:
+        raise VerificationError(
+            f"the journal goes on without block {seq_n}", expected="an unbroken chain up to the block",
+            action="run ballast replay RUN for the details",
+        )  # fmt: skip
     records = []
     for name, table in rows.items():
         for row in table:

@@ -18,6 +18,7 @@ from runtime.ops.explain import REASONS, explain_block
 from runtime.ops.explain_text import explanation_lines
 from tests.support.checks import busy_run
 from tests.support.forge import forge
+from tests.support.replays import change_state, rechain
 
 Out = pytest.CaptureFixture[str]
 SEED = 5
@@ -131,6 +132,29 @@ def test_what_cannot_be_explained(own_home: Path, own_run: Path) -> None:
     with pytest.raises(VerificationError, match="breaks at block 7"):
         explain_block(own_run, own_home, 9)
     assert explain_block(own_run, own_home, 6).same_records
+
+
+@pytest.mark.parametrize("gone", ["seq_n <= 9", "seq_n = 9"])
+def test_a_block_that_is_missing_is_not_explained_by_another(own_home: Path, own_run: Path, gone: str) -> None:
+    """The journal goes on behind it, so that its head says nothing."""
+    forge(own_run / "journal.sqlite", f"DELETE FROM block WHERE {gone}")
+    with pytest.raises(VerificationError, match="goes on without block 9"):
+        explain_block(own_run, own_home, 9)
+
+
+def test_an_instrument_that_had_nothing_to_decide_is_explained_on_request(own_home: Path, own_run: Path) -> None:
+    assert explain_block(own_run, own_home, 20).decisions == []
+    (decision,) = explain_block(own_run, own_home, 20, "ETH").decisions
+    assert (decision.symbol, decision.new_forecast, decision.position["qty_e8"]) == ("ETH", False, 0)
+    assert (decision.action, decision.reason, decision.gates) == ("NONE", "NONE", [])
+    assert decision.outcome.startswith("no signal was written")
+
+
+def test_a_forged_record_is_explained_with_exit_5(own_home: Path, own_run: Path, capsys: Out) -> None:
+    rechain(own_run, own_home, change_state)
+    assert main(["replay", "ml", "--explain", "320"]) == 0
+    assert main(["replay", "ml", "--explain", "321"]) == 5
+    assert "OTHER BYTES" in capsys.readouterr().out
 
 
 def test_the_command(own_home: Path, own_run: Path, capsys: Out) -> None:
