@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -115,7 +116,7 @@ class InputFile:
         return table
 
 
-class _Groups(Generic[T]):
+class _Groups(ABC, Generic[T]):
     """What a file's row groups hold, the last ones used kept; a group read again must be the one that was sealed."""
 
     def __init__(self, file: InputFile) -> None:
@@ -127,11 +128,13 @@ class _Groups(Generic[T]):
         """Return the number of rows."""
         return self._file.rows_n
 
+    @abstractmethod
     def _decode(self, n: int) -> T:
-        raise NotImplementedError
+        """Read a row group."""
 
+    @abstractmethod
     def _bytes(self, group: T) -> bytes | memoryview:
-        raise NotImplementedError
+        """Return what a row group's hash covers."""
 
     def seal(self, h: hashlib._Hash) -> None:
         """Feed every group to a hash, in order, and remember each one's own."""

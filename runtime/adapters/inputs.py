@@ -146,25 +146,29 @@ def load_forecasts(home: Path, digest: str) -> Forecasts:
         InputMissing: there is no such file.
         InputChanged: the file cannot be read, or its content has another digest.
     """
-    stored = open_forecasts(home, digest)
-    try:
-        return stored.read()
-    except InvariantError as e:
-        raise changed(_path(home, digest), e.got) from e
+    return open_forecasts(home, digest).read()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredForecasts:
     """The forecasts of a run, of which a few row groups are in memory at a time; see `Forecasts`."""
 
+    path: Path
     symbols: tuple[str, ...]
     at_t: Ints
     rows: StoredRows
     feature_digests: StoredDigests
 
     def read(self) -> Forecasts:
-        """Return the same forecasts, all of them in memory."""
-        return Forecasts(self.symbols, self.at_t, self.rows[:], self.feature_digests[:])
+        """Return the same forecasts, all of them in memory.
+
+        Raises:
+            InputChanged: they are not forecasts, although their digest fits.
+        """
+        try:
+            return Forecasts(self.symbols, self.at_t, self.rows[:], self.feature_digests[:])
+        except InvariantError as e:
+            raise changed(self.path, e.got) from e
 
 
 def open_forecasts(home: Path, digest: str) -> StoredForecasts:
@@ -191,7 +195,7 @@ def open_forecasts(home: Path, digest: str) -> StoredForecasts:
     rows.seal(h)
     digests.seal(h)
     _require_digest(file.path, h.hexdigest(), digest)
-    return StoredForecasts(symbols, at_t, rows, digests)
+    return StoredForecasts(file.path, symbols, at_t, rows, digests)
 
 
 def store_clusters(home: Path, clusters: Clusters) -> str:

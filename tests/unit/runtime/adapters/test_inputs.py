@@ -20,6 +20,7 @@ from runtime.adapters.inputs import (
     load_bars,
     load_forecasts,
     open_bars,
+    open_forecasts,
     store_bars,
     store_forecasts,
 )
@@ -186,6 +187,54 @@ def test_a_file_that_changes_under_a_run_is_noticed(home: Path, monkeypatch: pyt
     path.write_bytes(changed.read_bytes())  # the same file, of the same layout
     with pytest.raises(InputChanged, match="since it was opened"):
         opened[0:10]
+
+
+def test_row_groups_of_any_size_are_the_same_rows(home: Path) -> None:
+    bars, close_t = make_bars(5, 2)
+    digest = store_bars(home, bars, close_t)
+    path = home / "inputs" / f"{digest}.parquet"
+    table = pq.read_table(path)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for first, rows_n in ((0, 0), (0, 2), (2, 0), (2, 3), (5, 0)):
+            writer.write_table(table.slice(first, rows_n))
+    assert pq.ParquetFile(path).metadata.num_row_groups == 5
+    opened, _ = open_bars(home, digest)
+    for first, stop in ((0, 5), (1, 4), (2, 2), (4, 5)):
+        assert opened[first:stop].tobytes() == bars[first:stop].tobytes()
+    assert opened[4].tobytes() == bars[4].tobytes()
+
+
+def test_a_file_that_holds_less_than_its_footer_says_is_changed(home: Path) -> None:
+    """The number of rows stands in the footer as a number of its own: a forger makes it one more."""
+    digest = store_bars(home, *make_bars(5, 0))
+    path = home / "inputs" / f"{digest}.parquet"
+    content = path.read_bytes()
+    told = set()
+    for at in range(len(content) - int.from_bytes(content[-8:-4], "little") - 8, len(content) - 8):
+        if content[at] == 2 * 5:  # five as a zigzag integer
+            path.write_bytes(content[:at] + bytes([2 * 6]) + content[at + 1 :])
+            try:
+                load_bars(home, digest)
+            except InputChanged as e:
+                told.add(e.got.rpartition("was changed: ")[2])
+    assert "5 rows where 6 should be" in told
+
+
+def test_feature_digests_are_read_by_number(home: Path) -> None:
+    forecasts = make_forecasts(7)
+    found = open_forecasts(home, store_forecasts(home, forecasts)).feature_digests
+    assert [found[n] for n in range(7)] == list(found) == forecasts.feature_digests
+    assert found[2:5] == forecasts.feature_digests[2:5]
+    with pytest.raises(IndexError):
+        found[7]
+
+
+def test_a_forecast_of_no_symbol_is_no_forecast_of_a_run(home: Path) -> None:
+    forecasts = make_forecasts(3)
+    forecasts.rows["valid_n"][1, 2] = 1  # a forger: the digest fits
+    digest = store_forecasts(home, forecasts)
+    with pytest.raises(InputChanged, match="without a symbol"):
+        load_forecasts(home, digest)
 
 
 def test_rows_are_read_in_their_order(home: Path) -> None:
