@@ -190,6 +190,29 @@ def test_the_callers_signal_handlers_come_back() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
 
 
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    """`nohup` and shells without job control start a command that way."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    found: list[object] = []
+    try:
+        console.run(lambda: found.extend([signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]))
+        assert found == [signal.SIG_IGN, console._stop]
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_python_loses_without_an_interrupt_is_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lossy:
+        def __del__(self) -> None:
+            raise ValueError("lost")
+
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: seen.append(lost.exc_type))
+    assert console.run(lambda: Lossy() and None) == 0
+    assert seen == [ValueError]
+
+
 def test_a_table_in_a_pipe_is_not_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert console.stdout_console().width == console.PIPE_COLUMNS

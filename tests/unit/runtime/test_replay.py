@@ -14,18 +14,19 @@ import pytest
 from runtime import jit
 from runtime import replay as replay_module
 from runtime.adapters.anchor import ANCHOR_NAME
-from runtime.adapters.inputs import InputChanged
+from runtime.adapters.inputs import InputChanged, bars_digest
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.core.digest import HEADER, SECTION, decode_payload, genesis_hash, run_root
 from runtime.core.records import BY_NAME
-from runtime.engine import iterate_blocks
+from runtime.engine import RunInputs, iterate_blocks
 from runtime.errors import DataError, InvariantError, UsageError
 from runtime.genesis import Genesis
-from runtime.replay import FailureClass, first_difference, replay
+from runtime.lineage import LineageBreak
+from runtime.replay import Failure, FailureClass, Level, first_difference, replay
 from tests.support.blocks import GENESIS, make_blocks
 from tests.support.checks import store_run
 from tests.support.markets import random_inputs
-from tests.support.replays import change_state, failed, rechain, stored_blocks
+from tests.support.replays import change_state, failed, rechain, store, stored_blocks
 
 # ---- parity ------------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,72 @@ def test_a_core_that_stops(own_home: Path, own_run: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(replay_module, "iterate_blocks", stop)
     failure = failed(replay(own_run, own_home), FailureClass.STATE_DIVERGENCE)
     assert (failure.block, failure.detail) == (41, "the core stopped: cash is negative")
+
+
+@pytest.mark.parametrize("content", [b"no database" * 99, b"SQLite format 3\0"])
+def test_a_journal_that_is_another_file_is_a_broken_chain(own_home: Path, own_run: Path, content: bytes) -> None:
+    (own_run / "journal.sqlite").write_bytes(content)
+    assert "journal.sqlite" in failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).detail
+
+
+def test_the_portions_of_the_verification_change_nothing(
+    made_home: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Portions without an hour among them: the final value, which the summary names, is the last hour's all the same."""
+    whole = replay(made_run, made_home, level=Level.CHAIN)
+    monkeypatch.setattr(replay_module, "VERIFY_BLOCKS_N", 1)
+    single = replay(made_run, made_home, level=Level.CHAIN)
+    assert whole.parity
+    assert whole.model_dump(exclude={"seconds"}) == single.model_dump(exclude={"seconds"})
+
+
+# ---- lineage -------------------------------------------------------------------------------------------------------
+
+
+def traced(monkeypatch: pytest.MonkeyPatch, answer: LineageBreak | None) -> list[tuple[Path, RunInputs]]:
+    """Register a tracer that gives an answer; return what it will be asked."""
+    asked: list[tuple[Path, RunInputs]] = []
+
+    def trace(home: Path, inputs: RunInputs, _report: object) -> LineageBreak | None:
+        asked.append((home, inputs))
+        return answer
+
+    monkeypatch.setattr(replay_module, "installed_tracer", lambda: trace)
+    return asked
+
+
+def test_the_tracer_gets_the_verified_inputs(made_home: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = traced(monkeypatch, None)
+    result = replay(made_run, made_home, level=Level.LINEAGE)
+    assert (result.parity, result.level, result.seconds["lineage"] >= 0) == (True, Level.LINEAGE, True)
+    ((home, inputs),) = asked
+    assert home == made_home
+    genesis = inputs.genesis
+    assert (bars_digest(inputs.bars, inputs.close_t), inputs.forecasts.digest, inputs.clusters.digest) == (
+        genesis.bars_digest, genesis.forecasts_digest, genesis.clusters_digest,
+    )  # fmt: skip
+    assert replay(made_run, made_home).parity
+    assert len(asked) == 1, "other levels do not ask"
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_what_the_tracer_finds_ends_the_replay(
+    made_home: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch, computed: bool
+) -> None:
+    """What was computed again and came out otherwise is laid to another source first; a missing file is not."""
+    found = Failure(kind=FailureClass.INPUT_MISSING, detail="a bar file is missing", path="lake/BTC.parquet")
+    traced(monkeypatch, LineageBreak(found, computed))
+    assert failed(replay(made_run, made_home, level=Level.LINEAGE), FailureClass.INPUT_MISSING) == found
+    monkeypatch.setattr(replay_module, "deciding_source_digest", lambda: "0" * 64)
+    kind = FailureClass.CODE_DRIFT if computed else FailureClass.INPUT_MISSING
+    assert failed(replay(made_run, made_home, level=Level.LINEAGE), kind).path == found.path
+
+
+def test_a_broken_chain_is_named_before_its_lineage(own_home: Path, own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = traced(monkeypatch, None)
+    store(own_run, 7, "inputs_digest", bytes(32))
+    assert failed(replay(own_run, own_home, level=Level.LINEAGE), FailureClass.CHAIN_BREAK).block == 7
+    assert asked == []
 
 
 # ---- inputs and policy ---------------------------------------------------------------------------------------------

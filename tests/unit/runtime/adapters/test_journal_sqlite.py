@@ -13,6 +13,7 @@ from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, write_anch
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.core.digest import genesis_hash
 from runtime.errors import EnvironmentFailure, InvariantError
+from runtime.files import TEMPORARY_PREFIX
 from runtime.ports import Head
 from tests.support.blocks import GENESIS, make_blocks
 from tests.support.forge import meddle
@@ -52,6 +53,32 @@ def test_readers_see_a_live_writer(path: Path) -> None:
     assert list(reader.read()) == BLOCKS
     reader.close()
     late.close()
+
+
+def test_a_writer_goes_on_where_a_reader_kept_the_log(path: Path) -> None:
+    writer = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    writer.append(BLOCKS[:5])
+    reader = SqliteJournal.open(path)
+    assert reader.head().seq_n == 5
+    writer.close()
+    assert path.read_bytes()[18:20] == b"\2\2", "the file still says that there is a log"
+    writer = SqliteJournal.open(path, writable=True)
+    writer.append(BLOCKS[5:])
+    assert list(reader.read()) == BLOCKS
+    reader.close()
+    writer.close()
+    assert path.read_bytes()[18:20] == b"\1\1"
+    assert sorted(p.name for p in path.parent.iterdir()) == [ANCHOR_NAME, "journal.sqlite"]
+
+
+def test_a_journal_that_cannot_be_written_beside_its_path_is_refused(path: Path) -> None:
+    blocker = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
+    blocker.mkdir(parents=True)
+    with pytest.raises(EnvironmentFailure, match="cannot use the journal"):
+        SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
+    assert list(path.parent.iterdir()) == [blocker]
+    blocker.rmdir()
+    written(path)
 
 
 def test_a_reader_in_another_process_sees_a_live_writer(path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from runtime.adapters.anchor import ANCHOR_NAME
 from runtime.cli import main
 from runtime.commands.sql import _json_value, _text
+from runtime.difference import Failure, FailureClass
+from runtime.lineage import LineageBreak
 from runtime.run_list import describe_runs
 from tests.support.forge import forge
 
@@ -49,6 +51,20 @@ def test_replay_with_other_code_says_so(own_home: Path, capsys: Out, monkeypatch
     monkeypatch.setattr("runtime.replay.deciding_source_digest", lambda: "0" * 64)
     assert main(["replay", "ml"]) == 0
     assert "the core's source is not the one that made the run" in capsys.readouterr().out
+
+
+def test_a_lineage_that_holds_is_told(own_home: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "bars, features and forecasts follow from the lake and the models"
+    monkeypatch.setattr("runtime.replay.installed_tracer", lambda: lambda _home, _inputs, _report: None)
+    for level, told in (("lineage", True), ("decisions", False)):
+        assert main(["replay", "ml", "--level", level]) == 0
+        assert (sentence in capsys.readouterr().out) is told
+    broken = LineageBreak(Failure(kind=FailureClass.INPUT_MISSING, detail="no bar file"), computed=False)
+    monkeypatch.setattr("runtime.replay.installed_tracer", lambda: lambda _home, _inputs, _report: broken)
+    assert main(["replay", "ml", "--level", "lineage"]) == 5
+    shown = capsys.readouterr().out
+    assert "no bar file" in shown
+    assert sentence not in shown
 
 
 def test_replay_of_what_is_no_run(own_home: Path, own_run: Path, capsys: Out) -> None:

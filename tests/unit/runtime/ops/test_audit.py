@@ -14,7 +14,8 @@ import pytest
 
 from runtime.adapters.journal_sqlite import JOURNAL_NAME
 from runtime.cli import main
-from runtime.core.digest import Block
+from runtime.core.codes import EV_HEARTBEAT
+from runtime.core.digest import HEADER, Block
 from runtime.errors import (
     EXIT_DATA,
     EXIT_ENVIRONMENT,
@@ -28,6 +29,7 @@ from runtime.errors import (
 from runtime.genesis import Genesis
 from runtime.ops import audit, verify_export
 from tests.support import exports
+from tests.support.replays import rechain
 from tests.support.runs import make_run
 from tests.support.venues import venue_run
 
@@ -199,3 +201,21 @@ def test_blocks_that_end_before_their_head_are_not_exported(tmp_path: Path) -> N
     with pytest.raises(VerificationError, match="the chain ends at block"):
         audit.write_export(tmp_path / "x.zip", source)
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_an_event_that_a_backtest_does_not_have_is_not_exported(tmp_path: Path) -> None:
+    """Its block, and every hash, fit; no such event follows from inputs and records."""
+    make_run(tmp_path, hours_n=260)
+    (run,) = (tmp_path / "runs").iterdir()
+
+    def another_kind(block: Block) -> Block:
+        if block.seq_n != 100:
+            return block
+        seq_n, at_t, _, *rest = HEADER.unpack(block.header)
+        return block._replace(header=HEADER.pack(seq_n, at_t, EV_HEARTBEAT, *rest), kind_id=EV_HEARTBEAT)
+
+    rechain(run, tmp_path, lambda block: block)
+    audit.export_run(run, tmp_path, tmp_path / "x.zip")
+    rechain(run, tmp_path, another_kind)
+    with pytest.raises(VerificationError, match="the inputs of block 100 do not match"):
+        audit.export_run(run, tmp_path, tmp_path / "y.zip")
