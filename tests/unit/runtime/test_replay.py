@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime import jit
@@ -16,11 +17,13 @@ from runtime import replay as replay_module
 from runtime.adapters.anchor import ANCHOR_NAME
 from runtime.adapters.inputs import InputChanged, bars_digest
 from runtime.adapters.journal_sqlite import SqliteJournal
+from runtime.core.codes import EV_CLUSTERS
 from runtime.core.digest import HEADER, SECTION, decode_payload, genesis_hash, run_root
-from runtime.core.records import BY_NAME
+from runtime.core.records import BY_NAME, CLUSTER, INSTRUMENTS
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.errors import DataError, InvariantError, UsageError
 from runtime.genesis import Genesis
+from runtime.inference.clusters import Clusters
 from runtime.lineage import LineageBreak
 from runtime.replay import Failure, FailureClass, Level, first_difference, replay
 from tests.support.blocks import GENESIS, make_blocks
@@ -116,13 +119,15 @@ def test_a_journal_that_is_another_file_is_a_broken_chain(own_home: Path, own_ru
     assert "journal.sqlite" in failed(replay(own_run, own_home), FailureClass.CHAIN_BREAK).detail
 
 
-def test_the_portions_of_the_verification_change_nothing(
-    made_home: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Portions without an hour among them: the final value, which the summary names, is the last hour's all the same."""
-    whole = replay(made_run, made_home, level=Level.CHAIN)
+def test_the_portions_of_the_verification_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last portion has no hour: the final value, which the summary names, is that of the hour before it."""
+    inputs = random_inputs(1, 60, 3)
+    last = Clusters(inputs.close_t[-1:], np.zeros((1, INSTRUMENTS), CLUSTER))
+    run_dir = store_run(tmp_path, dataclasses.replace(inputs, clusters=last))
+    assert stored_blocks(run_dir)[-1].kind_id == EV_CLUSTERS
+    whole = replay(run_dir, tmp_path, level=Level.CHAIN)
     monkeypatch.setattr(replay_module, "VERIFY_BLOCKS_N", 1)
-    single = replay(made_run, made_home, level=Level.CHAIN)
+    single = replay(run_dir, tmp_path, level=Level.CHAIN)
     assert whole.parity
     assert whole.model_dump(exclude={"seconds"}) == single.model_dump(exclude={"seconds"})
 
