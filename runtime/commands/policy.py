@@ -145,6 +145,12 @@ def set_(
     for option, text, limit in (("--author", author, 80), ("--note", note, 1_000)):
         if not text.strip() or len(text) > limit:
             raise UsageError(f"{option} {text!r:.100}", expected=f"1 to {limit} characters", action="say who and why")
+        if not text.isprintable():  # it will be shown on terminals: no escapes, line breaks or marks that turn text around
+            raise UsageError(
+                f"{option} {ascii(text)[:100]}",
+                expected="characters that print, on one line",
+                action="leave control characters out",
+            )
     folder = home_path(home)
     origin = origin_of(folder, name, derive_from)
     wanted = change(origin.profile, assignments, author, name)

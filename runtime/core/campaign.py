@@ -99,8 +99,6 @@ def try_buy(policy: Any, state: Any, out: Any, s: int, action: int, reason: int)
         desk["campaign_n"] += 1
         position["campaign_id"] = desk["campaign_n"]
         position["horizon_t"] = desk["now_t"] + rules["horizon_t"]
-    if action == REENTER:
-        position["reentered_n"] += 1
     signal_id = _record(state, out, s, wish, G_PASS, (wanted, size, cost))
     if cut != G_PASS:
         emit.risk(out, desk, s, signal_id, RISK_CUT, cut, action, (SCALE_E8, cut_limit, cut_value))
@@ -136,12 +134,8 @@ def try_sell(policy: Any, state: Any, out: Any, s: int, action: int, reason: int
             _refuse(state, out, s, wish, G_BUSY, (held, 0, 0), (SCALE_N, 0, busy))
         return
     if action == DERISK:
-        position["derisked_n"] += 1
         position["adverse_n"] = 0
         position["recovery_wait_n"] = 0
-    if action == REALISE:
-        position["taken_n"] += 1
-        position["taken_e8"] = sized
     signal_id = _record(state, out, s, wish, G_PASS, (held, sized, 0))
     risk.approve_sell(policy, state, out, s, qty, (signal_id, action, reason, position["campaign_id"]))
 

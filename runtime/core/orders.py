@@ -17,6 +17,7 @@ from typing import Any
 from runtime.core import emit, fees, ledger, lots
 from runtime.core.codes import (
     BUY,
+    DERISK,
     L_BUY,
     L_SELL,
     O_CANCELLED,
@@ -31,6 +32,8 @@ from runtime.core.codes import (
     O_REJECTED,
     O_RETRYING,
     O_UNKNOWN,
+    REALISE,
+    REENTER,
 )
 from runtime.core.fixed import add, imin, mul_ceil, mul_floor
 from runtime.core.records import E8, INSTRUMENTS, PPM
@@ -150,6 +153,8 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
         ValueError: the order is not the instrument's open one, or the answer does not follow from its state.
     """
     s = event["instrument_id"]
+    if s < 0 or s >= INSTRUMENTS:
+        raise ValueError("an answer about an unknown instrument")
     o = state["orders"][s]
     status = event["status_id"]
     if o["order_id"] == 0 or o["order_id"] != event["order_id"]:
@@ -158,6 +163,9 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
     if o["status_id"] == O_RETRYING and (status == O_OPEN or status == O_UNKNOWN or status == O_REJECTED):
         # the venue does not have it: a rejection that arrives twice must not count, or wait, twice
         raise ValueError("an answer that does not follow from the order's state")
+    resting = o["status_id"] == O_OPEN or o["status_id"] == O_PARTIAL
+    if (status == O_REJECTED and resting) or (status == O_DENIED and o["status_id"] != O_NEW):
+        raise ValueError("a venue's no to an order that it has")
     if status == O_OPEN or status == O_UNKNOWN:
         if status == O_OPEN:
             o["acked_n"] = 1
@@ -167,18 +175,11 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
         if status != O_UNKNOWN:
             _obey_kill(policy, state, out, s)
     elif status == O_REJECTED:
-        wanted = o["status_id"] != O_CANCELLING
         o["order_row_id"] = emit.order(out, state["desk"], o, s, quote, status)
-        if wanted and event["value_n"] != 0 and o["attempt_n"] <= policy["rules"]["retries_max_n"]:
-            _wait(policy, state, out, s)
-        else:
-            finish(policy, state, out, s, O_CANCELLED)
+        _wait_or_finish(policy, state, out, s, event["value_n"])
     elif status == O_CANCELLED and o["status_id"] == O_UNKNOWN and event["value_n"] != 0:
         # the query found that the venue never had it: it may be tried again, with the state re-checked
-        if o["attempt_n"] <= policy["rules"]["retries_max_n"]:
-            _wait(policy, state, out, s)
-        else:
-            finish(policy, state, out, s, O_CANCELLED)
+        _wait_or_finish(policy, state, out, s, 1)
     elif status == O_DENIED or status == O_CANCELLED or status == O_EXPIRED:
         finish(policy, state, out, s, status)
     else:
@@ -186,13 +187,18 @@ def answer(policy: Any, state: Any, out: Any, event: Any) -> None:
 
 
 @core
-def _wait(policy: Any, state: Any, out: Any, s: int) -> None:
-    """Free the reservation and wait for the next attempt: base delay, doubled each time."""
+def _wait_or_finish(policy: Any, state: Any, out: Any, s: int, again: int) -> None:
+    """Wait for the next attempt, reserving nothing: base delay, doubled each time; or give the order up.
+
+    What the venue once had is not tried again: we may have asked for its end since.
+    """
     o = state["orders"][s]
+    if again == 0 or o["acked_n"] != 0 or o["attempt_n"] > policy["rules"]["retries_max_n"]:
+        finish(policy, state, out, s, O_CANCELLED)
+        return
     delay = policy["rules"]["retry_t"]
     for _ in range(1, o["attempt_n"]):
         delay = delay * 2
-    o["acked_n"] = 0
     o["reserve_e8"] = 0
     o["retry_t"] = state["desk"]["now_t"] + delay
     state["desk"]["retries_n"] += 1
@@ -219,6 +225,8 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
         ValueError: no such order, more than is left of it, or a price beyond its limit: broken invariants.
     """
     s = event["instrument_id"]
+    if s < 0 or s >= INSTRUMENTS:
+        raise ValueError("a fill of an unknown instrument")
     desk = state["desk"]
     position = state["positions"][s]
     o = state["orders"][s]
@@ -231,7 +239,7 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
         raise ValueError("fill does not fit its order")
     if o["side_id"] == BUY and price > o["limit_price_e8"]:
         raise ValueError("fill is beyond the order's limit")
-    if o["status_id"] == O_UNKNOWN:
+    if o["status_id"] == O_UNKNOWN or event["value_n"] != 0:
         o["acked_n"] = 1  # what fills has arrived
     origin_hour_t = emit.hour_of(o["placed_t"])
     notional = mul_floor(qty, price, E8)
@@ -244,6 +252,7 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
     desk["fees_e8"] += ledger.to_base(state, quote, fee)
     desk["slippage_e8"] += ledger.to_base(state, quote, slippage)
     fees.traded(state, ledger.to_base(state, quote, notional))
+    _count_action(state, s, ledger.to_base(state, quote, notional))
     if o["side_id"] == BUY:
         ledger.post(state, out, (quote, L_BUY, fill_id, s, origin_hour_t), (-notional - fee, notional, fee, slippage))
         if position["qty_e8"] == 0:
@@ -258,6 +267,26 @@ def apply_fill(policy: Any, state: Any, out: Any, event: Any) -> None:
             _close_campaign(state, s)
     ledger.revalue(policy, state, s)
     _after_fill(policy, state, out, s, qty)
+
+
+@core
+def _count_action(state: Any, s: int, notional_base_e8: int) -> None:
+    """Count a campaign's partial action with the first execution of its order, and what a realisation took with each.
+
+    An order that the venue denies, or that ends unfilled, did nothing: it must neither use up a budget nor be bought back.
+    """
+    position = state["positions"][s]
+    o = state["orders"][s]
+    first = o["left_e8"] == o["qty_e8"]
+    if o["action_id"] == DERISK and first:
+        position["derisked_n"] += 1
+    elif o["action_id"] == REENTER and first:
+        position["reentered_n"] += 1
+    elif o["action_id"] == REALISE:
+        if first:
+            position["taken_n"] += 1
+            position["taken_e8"] = 0
+        position["taken_e8"] = add(position["taken_e8"], notional_base_e8)
 
 
 @core

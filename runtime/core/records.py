@@ -148,7 +148,8 @@ EVENT: Final = layout("""kind_id at_t bar_n forecast_n cluster_n instrument_id q
 """One event. `bar_n`, `forecast_n`, `cluster_n` are row numbers of the inputs that came with it (-1: none).
 
 - BARS: `value_n` is the bar's opening time.
-- FILL: instrument, order, quantity, price, liquidity, and as reference the price before slippage.
+- FILL: instrument, order, quantity, price, liquidity, and as reference the price before slippage; `value_n` 1 says that the
+  rest of the order is at a venue that must be asked to end it (0: the venue of a backtest).
 - ORDER: instrument, order, and as status what the venue answered (OPEN, DENIED, REJECTED, UNKNOWN, CANCELLED, EXPIRED);
   `value_n` 1 says that a rejection may be tried again.
 - DEPOSIT, WITHDRAWAL, CORRECTION, RECONCILIATION: quote and amount (signed for the last two).

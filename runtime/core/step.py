@@ -34,7 +34,9 @@ from runtime.core.codes import (
     SWITCH_HALT,
     SWITCH_KILL,
     SWITCH_RELEASE_TIER,
+    TIER_HALT20,
     TIER_NORMAL,
+    USD,
 )
 from runtime.core.fixed import add, imax
 from runtime.core.records import INSTRUMENTS, MAX_LOTS, QUOTES
@@ -133,12 +135,12 @@ def on_control(policy: Any, state: Any, out: Any, event: Any) -> None:
         emit.risk(out, desk, -1, 0, RISK_HALT, G_HALT, NONE, (SCALE_N, desk["halt_n"], value))
         desk["halt_n"] = value
     elif switch == SWITCH_RELEASE_TIER:
-        before = desk["tier_id"]
-        desk["tier_id"] = TIER_NORMAL
-        # a release starts a new peak: otherwise the next bar would fall back into the same tier
-        desk["peak_e8"] = desk["pv_e8"]
-        desk["drawdown_ppm"] = 0
-        _tier_changed(policy, state, out, before)
+        if desk["tier_id"] == TIER_HALT20:  # every other tier is left by recovering
+            desk["tier_id"] = TIER_NORMAL
+            # a release starts a new peak: otherwise the next bar would fall back into the same tier
+            desk["peak_e8"] = desk["pv_e8"]
+            desk["drawdown_ppm"] = 0
+            _tier_changed(policy, state, out, TIER_HALT20)
     else:
         raise ValueError("unknown control switch")
 
@@ -186,6 +188,8 @@ def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
 @core
 def on_quote(state: Any, event: Any) -> None:
     """The venue's best bid and ask of an instrument."""
+    if event["instrument_id"] < 0 or event["instrument_id"] >= INSTRUMENTS:
+        raise ValueError("a quote of an unknown instrument")
     if event["price_e8"] <= 0 or event["reference_e8"] < event["price_e8"]:
         raise ValueError("a quote needs 0 < bid <= ask")
     position = state["positions"][event["instrument_id"]]
@@ -196,7 +200,9 @@ def on_quote(state: Any, event: Any) -> None:
 
 @core
 def on_rate(policy: Any, state: Any, out: Any, event: Any) -> None:
-    """A quote currency's rate to the base currency."""
+    """A quote currency's rate to the base currency, whose own is 1 for ever."""
+    if event["quote_id"] <= USD or event["quote_id"] >= QUOTES:
+        raise ValueError("a rate of the base currency or of an unknown one")
     if event["price_e8"] <= 0:
         raise ValueError("a rate must be positive")
     state["cash"][event["quote_id"]]["rate_e8"] = event["price_e8"]

@@ -83,6 +83,20 @@ class Source(NamedTuple):
     events: Rows | None = None
 
 
+def _require_free(target: Path) -> None:
+    """Refuse to write over anything but an earlier export: a slip of `--out` must not cost a journal.
+
+    Raises:
+        UsageError: something else has this name.
+    """
+    if not (target.exists() or target.is_symlink()) or (zipfile.is_zipfile(target) and target.name.endswith(SUFFIX)):
+        return
+    raise UsageError(
+        f"{target} exists and is no audit export", expected=f"a new name, or an earlier export (*{SUFFIX})",
+        action="choose another name with --out, or remove it yourself",
+    )  # fmt: skip
+
+
 def export_run(run_dir: Path, home: Path, out: Path | None = None, report: Report = silent) -> ExportSummary:
     """Write the audit export of a run.
 
@@ -94,12 +108,13 @@ def export_run(run_dir: Path, home: Path, out: Path | None = None, report: Repor
 
     Raises:
         DataError: the journal or an input is missing.
-        UsageError: a mode whose events are not stored yet.
+        UsageError: a mode whose events are not stored yet, or another file has that name.
         VerificationError: the journal or an input is not what its hashes say.
         EnvironmentFailure: the file cannot be written.
     """
     run_id = run_dir.resolve().name
     target = out if out is not None else Path(f"{run_id}{SUFFIX}")
+    _require_free(target)
     journal = SqliteJournal.open(run_dir / JOURNAL_NAME)
     try:
         genesis = parse_genesis(journal.genesis(), run_dir)

@@ -624,8 +624,6 @@ class Books:
         if x.order is not None:
             self._refuse(s, wish, (held, 0, 0), (G_BUSY, S_N, 0, x.order.order_id))
             return
-        if action == REALISE:
-            x.taken = sized
         signal = self._signal(s, wish, G_PASS, held, sized, 0)
         self._place(s, SELL, (qty, 0, 0), signal, wish)
 
@@ -704,11 +702,11 @@ class Books:
                 self._end(s, o, O_EXPIRED)
 
     def _wait(self, s: int, o: Order) -> None:
-        """Wait for the next attempt, or give up after the last."""
-        if o.attempt > self.n["retries_max_n"]:
+        """Wait for the next attempt, or give up after the last; what the venue once had is not tried again."""
+        if o.acked or o.attempt > self.n["retries_max_n"]:
             self._finish(s, o, O_CANCELLED)
             return
-        o.acked, o.reserve = False, 0
+        o.reserve = 0
         o.retry_t = self.now_t + (self.n["retry_t"] << (o.attempt - 1))
         self._order_row(s, o, O_RETRYING)
 
@@ -762,8 +760,7 @@ class Books:
             self._order_row(s, o, status)
             if status != O_UNKNOWN:
                 self._obey_kill(s, o)
-        elif status == O_REJECTED and o.status != O_RETRYING:
-            again = again and o.status != O_CANCELLING
+        elif status == O_REJECTED and o.status not in (O_RETRYING, O_OPEN, O_PARTIAL):
             self._order_row(s, o, status)
             if again:
                 self._wait(s, o)
@@ -771,7 +768,7 @@ class Books:
                 self._finish(s, o, O_CANCELLED)
         elif status == O_CANCELLED and o.status == O_UNKNOWN and again:
             self._wait(s, o)
-        elif status in (O_DENIED, O_CANCELLED, O_EXPIRED):
+        elif status in (O_CANCELLED, O_EXPIRED) or (status == O_DENIED and o.status == O_NEW):
             self._finish(s, o, status)
         else:
             raise Defect(
@@ -826,7 +823,7 @@ class Books:
         ):
             if bad:
                 raise Defect("a fill that does not fit its order", record="event", field=field, stored=stored, recomputed=most)
-        o.acked = o.acked or o.status == O_UNKNOWN
+        o.acked = o.acked or o.status == O_UNKNOWN or ev[14] != 0
         notional = qty * price // E8
         fee = -(-notional * self.fee_ppm(liquidity) // PPM)
         slippage = (notional - qty * reference // E8) * o.side
@@ -851,6 +848,8 @@ class Books:
         self.slippage += self.base(quote, slippage)
         today = self.now_t // DAY_T
         self.traded[today] = self.traded.get(today, 0) + self.base(quote, notional)
+        if o.action == REALISE:  # what a realisation sold is the most that is bought back
+            x.taken = (x.taken if o.left < o.qty else 0) + self.base(quote, notional)
         delta = -notional - fee if o.side == BUY else notional - fee
         self._post((quote, L_BUY if o.side == BUY else L_SELL, fill, s, origin), delta, (notional, fee, slippage))
         if o.side == BUY:
@@ -979,7 +978,7 @@ class Books:
         if kind == EV_QUOTE and 0 <= s < SLOTS and 0 < price <= ev[12]:
             x = self.positions[s]
             x.bid, x.ask, x.quote_t = price, ev[12], self.now_t
-        elif kind == EV_RATE and 0 <= quote < 3 and price > 0:
+        elif kind == EV_RATE and 0 < quote < 3 and price > 0:
             self.rate[quote] = price
             for k in range(SLOTS):
                 self._revalue(k)
@@ -1024,8 +1023,9 @@ class Books:
             self._risk(-1, 0, K_HALT, G_HALT, NONE, (S_N, self.halt, value))
             self.halt = value
         elif switch == 3:
-            before, self.tier, self.peak, self.drawdown = self.tier, 0, self.pv, 0
-            self._tier_changed(before)
+            if self.tier == TIER_HALT20:
+                self.tier, self.peak, self.drawdown = 0, self.pv, 0
+                self._tier_changed(TIER_HALT20)
         else:
             raise Defect("an unknown control switch", record="event", field="instrument_id", stored=switch)
 

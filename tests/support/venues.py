@@ -119,8 +119,10 @@ class _Venue:
             self.send(c.EV_FILL, at_t, **about, liquidity_id=1 + what % 2, **fill)
         elif what < 6:
             self.send(c.EV_ORDER, at_t, **about, status_id=(c.O_OPEN, c.O_UNKNOWN)[what % 2])
-        elif what < 8 and status != c.O_PARTIAL:
+        elif what < 8 and status in {c.O_NEW, c.O_UNKNOWN, c.O_CANCELLING}:
             self.send(c.EV_ORDER, at_t, **about, status_id=c.O_REJECTED, value_n=int(rng.random() < 0.8))
         elif what == 8:
-            status_id = (c.O_CANCELLED, c.O_EXPIRED, c.O_DENIED)[int(rng.integers(0, 3))]
+            status_id = (c.O_CANCELLED, c.O_EXPIRED, c.O_DENIED if status == c.O_NEW else c.O_CANCELLED)[
+                int(rng.integers(0, 3))
+            ]
             self.send(c.EV_ORDER, at_t, **about, status_id=status_id, value_n=int(rng.random() < 0.7))

@@ -44,8 +44,9 @@ def control(acc: Account, switch: int, value: int) -> None:
         acc.risk_row(-1, 0, c.RISK_HALT, c.G_HALT, c.NONE, (c.SCALE_N, acc.halt, value))
         acc.halt = value
     elif switch == c.SWITCH_RELEASE_TIER:
-        acc.peak, acc.drawdown = acc.pv, 0
-        acc.move_tier(c.TIER_NORMAL)
+        if acc.tier == c.TIER_HALT20:
+            acc.peak, acc.drawdown = acc.pv, 0
+            acc.move_tier(c.TIER_NORMAL)
     else:
         raise Broken("unknown switch")
 
@@ -112,8 +113,8 @@ def hourly(acc: Account) -> None:
 
 def rate(acc: Account, quote: int, price: int) -> None:
     """Take a quote currency's rate to the base currency."""
-    if price <= 0:
-        raise Broken("a rate must be positive")
+    if price <= 0 or quote not in {c.CAD, c.USDC}:
+        raise Broken("a rate must be positive, and the base currency has none")
     acc.rates[quote] = price
     acc.mark()
 

@@ -24,8 +24,6 @@ def wish_buy(acc: Account, s: int, action: int, reason: int) -> admission.Verdic
         acc.campaigns += 1
         book.campaign = acc.campaigns
         book.horizon_t = acc.now_t + acc.profile.horizon_t
-    if action == c.REENTER:
-        book.reentered += 1
     signal = admission.signal_row(acc, s, wish, c.G_PASS, verdict.wanted, verdict.sized, cost)
     for gate, numbers in verdict.cuts:
         acc.risk_row(s, signal, c.RISK_CUT, gate, action, numbers)
@@ -55,11 +53,6 @@ def wish_sell(acc: Account, s: int, action: int, reason: int) -> None:
             signal = admission.signal_row(acc, s, (action, reason), c.G_BUSY, held, 0, 0)
             acc.risk_row(s, signal, c.RISK_REFUSED, c.G_BUSY, action, (c.SCALE_N, 0, o.number))
         return
-    if action == c.DERISK:
-        book.derisked += 1
-    if action == c.REALISE:
-        book.taken += 1
-        book.taken_e8 = sized
     signal = admission.signal_row(acc, s, (action, reason), c.G_PASS, held, sized, 0)
     place(acc, s, c.SELL, qty, 0, 0, (signal, action, reason))
 
@@ -138,6 +131,8 @@ def answer(acc: Account, s: int, number: int, status: int, again: int) -> None:
         raise Broken("an answer about an order that is not open")
     if status in {c.O_OPEN, c.O_UNKNOWN, c.O_REJECTED} and o.status == c.O_RETRYING:
         raise Broken("does not follow")
+    if (status == c.O_REJECTED and o.status in {c.O_OPEN, c.O_PARTIAL}) or (status == c.O_DENIED and o.status != c.O_NEW):
+        raise Broken("a no to an order that the venue has")
     if status == c.O_OPEN:
         o.acked = True
         acc.order_row(s, o.status if o.status in {c.O_PARTIAL, c.O_CANCELLING} else c.O_OPEN)
@@ -145,9 +140,8 @@ def answer(acc: Account, s: int, number: int, status: int, again: int) -> None:
     elif status == c.O_UNKNOWN:
         acc.order_row(s, status)
     elif status == c.O_REJECTED:
-        wanted = o.status != c.O_CANCELLING
         acc.order_row(s, status)
-        wait_or_end(acc, s, again=wanted and again != 0)
+        wait_or_end(acc, s, again=again != 0)
     elif status == c.O_CANCELLED and o.status == c.O_UNKNOWN and again:
         wait_or_end(acc, s, again=True)
     elif status in {c.O_DENIED, c.O_CANCELLED, c.O_EXPIRED}:
@@ -160,10 +154,10 @@ def wait_or_end(acc: Account, s: int, *, again: bool) -> None:
     """Wait for the next attempt, reserving nothing, or give the order up."""
     o = acc.books[s].order
     assert o is not None
-    if not again or o.attempt > acc.profile.retries_max_n:
+    if not again or o.acked or o.attempt > acc.profile.retries_max_n:
         end(acc, s, c.O_CANCELLED)
         return
-    o.reserve, o.acked = 0, False
+    o.reserve = 0
     o.retry_t = acc.now_t + acc.profile.retry_t * BASE_DELAYS[o.attempt - 1]
     acc.order_row(s, c.O_RETRYING)
 
@@ -195,6 +189,12 @@ def fill(acc: Account, s: int, number: int, qty: int, price: int, reference: int
     today = acc.now_t // 86_400
     acc.traded[today] = acc.traded.get(today, 0) + acc.base(quote, notional)
     kind = c.L_BUY if o.side == c.BUY else c.L_SELL
+    if o.action == c.REALISE:
+        book.taken_e8 = (book.taken_e8 if o.left < o.qty else 0) + acc.base(quote, notional)
+    if o.left == o.qty:
+        book.taken += o.action == c.REALISE
+        book.derisked += o.action == c.DERISK
+        book.reentered += o.action == c.REENTER
     acc.post(quote, kind, cash, fill=number, s=s, origin_t=origin, money=(notional, fee, slippage))
     if o.side == c.BUY:
         bought(acc, s, origin, number, qty, -cash)

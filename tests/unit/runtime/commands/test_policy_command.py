@@ -131,6 +131,8 @@ def test_set_refuses_and_writes_nothing(
 def test_set_needs_who_and_why_and_a_change(capsys: Out) -> None:
     assert main(["policy", "set", "mine", "base_ppm=1%", "--from", "balanced", "--author", " ", "--note", "x"]) == 2
     assert main(["policy", "set", "mine", "base_ppm=1%", "--from", "balanced", "--author", "A", "--note", "x" * 1_001]) == 2
+    assert main(["policy", "set", "mine", "base_ppm=1%", "--from", "balanced", "--author", "A", "--note", "\x1b[31mred"]) == 2
+    assert main(["policy", "set", "mine", "base_ppm=1%", "--from", "balanced", "--author", "A\u202eb", "--note", "x"]) == 2
     assert main(["policy", "set", "mine", "base_ppm=1%", "--from", "balanced"]) == 2
     assert main(["policy", "set", "conservative", "base_ppm=1%", "--author", "A", "--note", "x"]) == 2
     capsys.readouterr()

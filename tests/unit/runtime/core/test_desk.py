@@ -289,7 +289,7 @@ def test_an_impossible_fill_is_a_broken_invariant(fields: dict[str, int], words:
     ("kind", "fields", "words"),
     [
         (c.EV_DEPOSIT, {"amount_e8": 0}, "without an amount"),
-        (c.EV_RATE, {"price_e8": 0}, "rate must be positive"),
+        (c.EV_RATE, {"quote_id": c.CAD, "price_e8": 0}, "rate must be positive"),
         (c.EV_CONTROL, {"instrument_id": 9}, "unknown control switch"),
         (99, {}, "unknown event kind"),
         (c.EV_BARS, {"at_t": 1}, "time runs backwards"),

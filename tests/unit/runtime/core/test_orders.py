@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runtime.core import codes as c
-from tests.support.desk import Desk, held, last_refusal, resting
+from runtime.policy import RiskProfile
+from tests.support.desk import E8, Desk, held, last_refusal, resting
 
 UP = (600_000, 20_000)
 DOWN = (400_000, -20_000)
@@ -207,3 +208,94 @@ def test_a_heartbeat_marks_before_it_lets_a_retry_count_on_the_value() -> None:
     desk.now_t += 1
     desk.event(c.EV_HEARTBEAT)
     assert int(desk.state["desk"]["pv_e8"]) == before - fee
+
+
+def test_profit_taking_that_never_filled_is_not_bought_back() -> None:
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000))
+    desk.enter()
+    desk.hour(UP, price=106, near=-2_000)
+    assert desk.rows("order_request")[-1]["side_id"] == c.SELL
+    answer(desk, c.O_DENIED)
+    assert (int(desk.state["positions"][0]["taken_n"]), int(desk.state["positions"][0]["taken_e8"])) == (0, 0)
+    desk.hour(UP, price=103, near=2_000)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_DENIED, "nothing was taken, so nothing is bought back"
+
+
+def test_no_more_is_bought_back_than_the_fills_took() -> None:
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, entry_min_ppm=0))
+    desk.enter()
+    desk.hour(UP, price=106, near=-2_000)
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) // 100, price_e8=106 * E8)
+    answer(desk, c.O_CANCELLED)
+    taken = desk.rows("order_fill")[-1]["notional_e8"]
+    assert int(desk.state["positions"][0]["taken_e8"]) == taken
+    desk.hour(UP, price=103, near=2_000)
+    order = desk.rows("order_request")[-1]
+    assert (order["side_id"], order["reserve_e8"] <= taken) == (c.BUY, True)
+
+
+def test_a_reduction_that_the_venue_denied_uses_up_no_budget() -> None:
+    desk = Desk(RiskProfile(cluster_cap_ppm=1_000_000, derisk_max_n=1))
+    desk.enter()
+    for _ in range(3):
+        desk.hour((460_000, -3_000))
+    answer(desk, c.O_DENIED)
+    assert int(desk.state["positions"][0]["derisked_n"]) == 0
+
+
+def test_a_fill_that_says_the_rest_rests_makes_the_order_the_venue_s_to_end() -> None:
+    desk = resting()
+    desk.now_t += 1
+    o = desk.state["orders"][0]
+    desk.event(
+        c.EV_FILL, instrument_id=0, order_id=int(o["order_id"]), qty_e8=int(o["left_e8"]) // 2, price_e8=100 * E8,
+        reference_e8=100 * E8, liquidity_id=c.TAKER, value_n=1,
+    )  # fmt: skip
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLING
+
+
+@pytest.mark.parametrize("status", [c.O_REJECTED, c.O_DENIED])
+def test_a_venue_cannot_refuse_what_it_has(status: int) -> None:
+    with pytest.raises(ValueError, match="an order that it has"):
+        answer(acknowledged(), status, again=1)
+
+
+def test_a_cancelled_entry_is_not_revived_by_a_late_rejection() -> None:
+    desk = acknowledged()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_KILL, value_n=1)
+    answer(desk, c.O_UNKNOWN)
+    answer(desk, c.O_REJECTED, again=1)
+    assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED
+
+
+@pytest.mark.parametrize("instrument", [-32, -1, 32, 1_000])
+@pytest.mark.parametrize("kind", [c.EV_ORDER, c.EV_FILL, c.EV_QUOTE])
+def test_an_unknown_instrument_is_refused(kind: int, instrument: int) -> None:
+    desk = resting()
+    with pytest.raises(ValueError, match="unknown instrument"):
+        desk.event(
+            kind,
+            instrument_id=instrument,
+            order_id=1,
+            status_id=c.O_OPEN,
+            qty_e8=1,
+            price_e8=E8,
+            reference_e8=E8,
+            liquidity_id=c.TAKER,
+        )
+
+
+@pytest.mark.parametrize("quote", [-1, c.USD, 3, 7, 1_000])
+def test_a_rate_is_for_a_foreign_currency(quote: int) -> None:
+    desk = Desk()
+    with pytest.raises(ValueError, match="base currency or of an unknown"):
+        desk.event(c.EV_RATE, quote_id=quote, price_e8=E8)
+
+
+def test_a_release_outside_the_last_tier_changes_nothing() -> None:
+    desk = Desk()
+    desk.event(c.EV_CORRECTION, quote_id=c.USD, amount_e8=-11_000 * E8)
+    before = desk.states.copy()
+    desk.event(c.EV_CONTROL, instrument_id=c.SWITCH_RELEASE_TIER)
+    assert desk.states.tobytes() == before.tobytes()

@@ -27,6 +27,7 @@ from runtime.errors import (
     VerificationError,
 )
 from runtime.genesis import Genesis
+from runtime.home import find_run
 from runtime.ops import audit, verify_export
 from tests.support import exports
 from tests.support.replays import rechain
@@ -219,3 +220,16 @@ def test_an_event_that_a_backtest_does_not_have_is_not_exported(tmp_path: Path) 
     rechain(run, tmp_path, another_kind)
     with pytest.raises(VerificationError, match="the inputs of block 100 do not match"):
         audit.export_run(run, tmp_path, tmp_path / "y.zip")
+
+
+def test_an_export_never_costs_another_file(made: Path, tmp_path: Path) -> None:
+    keep = tmp_path / "keep.txt"
+    keep.write_text("precious")
+    journal = find_run(made, "ml") / "journal.sqlite"
+    before = journal.read_bytes()
+    for out in (keep, journal, tmp_path):
+        assert command("export", "ml", "--home", made, "--out", out) == EXIT_USAGE
+    assert (keep.read_text(), journal.read_bytes()) == ("precious", before)
+    out = tmp_path / "x.audit.zip"
+    assert command("export", "ml", "--home", made, "--out", out) == EXIT_OK
+    assert command("export", "ml", "--home", made, "--out", out) == EXIT_OK, "an earlier export makes room"
