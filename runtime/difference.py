@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runtime.core.codes import O_NEW
 from runtime.core.digest import HEADER, Block, decode_payload
-from runtime.core.records import RECORD_TYPES, RecordType
+from runtime.core.records import PPM, RECORD_TYPES, RecordType
+from runtime.ports import Head
 from runtime.verify import Rows
 
 _HEADER_FIELDS: Final = ("seq_n", "at_t", "kind_id", "account_id", "mode_id", "records_n")
@@ -62,14 +66,66 @@ class Failure(BaseModel):
 
 
 class SummaryFacts(BaseModel):
-    """What a run's summary says that a replay has verified; `final_pv_e8` is `None` for a run without an hourly state."""
+    """What a run's summary says that a replay has verified; values are `None` for a run without an hourly state."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_root: str
     journal_head: str
     blocks: int
+    initial_pv_e8: int
     final_pv_e8: int | None
+    net_return_ppm: int | None
+    max_drawdown_ppm: int | None
+    fees_e8: int | None
+    open_positions: int | None
+    turnover_e8: int
+    signals: int
+    orders: int
+    fills: int
+    trades: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds up over verified rows what a summary says of them.
+
+    Attributes:
+        initial_pv_e8: the deposits of the genesis.
+        drawdown_ppm: the deepest so far; `last` holds the last hourly state's value, fees and open positions.
+    """
+
+    initial_pv_e8: int = 0
+    turnover_e8: int = 0
+    signals: int = 0
+    orders: int = 0
+    fills: int = 0
+    trades: int = 0
+    drawdown_ppm: int | None = None
+    last: tuple[int, int, int] | None = None
+
+    def take(self, tables: Mapping[str, Rows]) -> None:
+        """Add the rows of the next blocks."""
+        hours, orders, fills = tables["portfolio_hourly_state"], tables["order_request"], tables["order_fill"]
+        self.signals += len(tables["trade_signal"])
+        self.orders += int((orders["status_id"] == O_NEW).sum())
+        self.fills += len(fills)
+        self.trades += len(tables["executed_trade"])
+        self.turnover_e8 += sum(fills["notional_e8"].tolist())
+        if len(hours):
+            self.drawdown_ppm = max(self.drawdown_ppm or 0, int(hours["drawdown_ppm"].max()))
+            pv_e8, fees_e8, open_n = (int(hours[name][-1]) for name in ("pv_e8", "fees_e8", "open_n"))
+            self.last = (pv_e8, fees_e8, open_n)
+
+    def facts(self, root: str, head: Head) -> SummaryFacts:
+        """Return what the summary of these rows must say."""
+        pv_e8, fees_e8, open_n = self.last or (None, None, None)
+        gain = None if pv_e8 is None or self.initial_pv_e8 == 0 else (pv_e8 - self.initial_pv_e8) * PPM // self.initial_pv_e8
+        return SummaryFacts(
+            run_root=root, journal_head=head.block_hash.hex(), blocks=head.seq_n, initial_pv_e8=self.initial_pv_e8,
+            final_pv_e8=pv_e8, net_return_ppm=gain, max_drawdown_ppm=self.drawdown_ppm, fees_e8=fees_e8, open_positions=open_n,
+            turnover_e8=self.turnover_e8, signals=self.signals, orders=self.orders, fills=self.fills, trades=self.trades,
+        )  # fmt: skip
 
 
 def summary_difference(name: str, content: bytes, verified: SummaryFacts) -> Failure | None:

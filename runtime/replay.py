@@ -30,7 +30,7 @@ from runtime.adapters.inputs import InputChanged, StoredInputs
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.adapters.projections import batches
 from runtime.core.digest import Block, RowHasher, run_root
-from runtime.difference import Failure, FailureClass, SummaryFacts, first_difference, summary_difference
+from runtime.difference import Failure, FailureClass, Tally, first_difference, summary_difference
 from runtime.engine import BlockChain, StageSeconds, Sweep, blocks_of, iterate_blocks
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.evidence import Found, check_genesis, failed, open_journal, read_genesis, stored_inputs, unreadable
@@ -126,7 +126,7 @@ class _Replay:
         self._keep_snapshots = keep_snapshots
         self._head = Head(0, b"")
         self._genesis_hash = b""
-        self._final_pv_e8: int | None = None
+        self._tally = Tally()
         self._snapshot: snapshots.Snapshot | None = None
         self._compared_n = 0
         self._same_code = True
@@ -207,10 +207,7 @@ class _Replay:
 
     def _check_summary(self) -> None:
         """Compare the summary, which lists and reports show, with what was verified."""
-        verified = SummaryFacts(
-            run_root=self._run_root(), journal_head=self._head.block_hash.hex(), blocks=self._head.seq_n,
-            final_pv_e8=self._final_pv_e8,
-        )  # fmt: skip
+        verified = self._tally.facts(self._run_root(), self._head)
         try:
             content = (self._run_dir / RUN_SUMMARY).read_bytes()
         except OSError as e:
@@ -258,6 +255,7 @@ class _Replay:
         content = journal.genesis()
         genesis = read_genesis(content, self._run_dir)
         self._genesis_hash = genesis.hash
+        self._tally.initial_pv_e8 = sum(int(deposit.amount_e8) for deposit in genesis.deposits)
         self._same_code = genesis.core_digest == deciding_source_digest()
         check_genesis(genesis, content, journal.owner, self._run_dir)
         return genesis
@@ -269,9 +267,7 @@ class _Replay:
             found = verifier.follow(blocks)
             if isinstance(found, BadBlock):
                 return found
-            hours = found.tables["portfolio_hourly_state"]
-            if len(hours):
-                self._final_pv_e8 = int(hours["pv_e8"][-1])
+            self._tally.take(found.tables)
             self._report("verify chain", verifier.head.seq_n, self._head.seq_n)
         return None if verifier.head == self._head else BadBlock(verifier.head.seq_n + 1, "the chain ends before its head")
 

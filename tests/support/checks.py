@@ -9,12 +9,14 @@ import duckdb
 from runtime.adapters.inputs import store_bars, store_clusters, store_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.canonical import canonical_json
-from runtime.core.digest import decode_payload, run_root
+from runtime.core.digest import run_root
+from runtime.difference import Tally
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.files import write_bytes
 from runtime.home import RUN_MARK, RUN_SUMMARY, runs_path
 from runtime.jit import deciding_source_digest
 from runtime.policy import DrawdownTier, FeeTier, RiskProfile
+from runtime.verify import gather
 from tests.support.markets import random_inputs
 
 BUSY = RiskProfile(
@@ -52,18 +54,11 @@ def store_run(home: Path, inputs: RunInputs) -> Path:
     for blocks in iterate_blocks(RunInputs(genesis, inputs.bars, inputs.close_t, inputs.forecasts, inputs.clusters)):
         journal.append(blocks)
     head = journal.head()
-    pv_e8 = [
-        int(rows["portfolio_hourly_state"]["pv_e8"][-1])
-        for block in journal.read()
-        if "portfolio_hourly_state" in (rows := decode_payload(block.payload))
-    ]
+    tally = Tally(sum(int(deposit.amount_e8) for deposit in genesis.deposits))
+    tally.take(gather(list(journal.read())).tables)
     journal.close()
-    summary = {
-        "run_root": run_root(genesis.hash, head.block_hash, head.seq_n),
-        "journal_head": head.block_hash.hex(),
-        "blocks": head.seq_n,
-        "final_pv_e8": str(pv_e8[-1]),
-    }
+    facts = tally.facts(run_root(genesis.hash, head.block_hash, head.seq_n), head).model_dump()
+    summary = {name: str(value) if name.endswith("_e8") else value for name, value in facts.items()}
     write_bytes(folder / RUN_SUMMARY, canonical_json(summary))
     write_bytes(folder / RUN_MARK, genesis.canonical())
     return folder
