@@ -59,6 +59,15 @@ def test_volume_older_than_thirty_days_gives_no_better_fee() -> None:
     assert rates == [4_000, 1_000, 4_000]
 
 
+@pytest.mark.parametrize(("acknowledged", "end"), [(False, c.O_DUST), (True, c.O_CANCELLING)])
+def test_a_remainder_below_the_minimum(acknowledged: bool, end: int) -> None:
+    desk = resting()
+    if acknowledged:
+        answer(desk, c.O_OPEN)
+    desk.fill(qty_e8=int(desk.state["orders"][0]["left_e8"]) - 1_000)
+    assert statuses(desk)[-1] == end
+
+
 def test_a_wide_fresh_quote_is_refused() -> None:
     desk = Mirror(RiskProfile(**WIDE))
     desk.hour(UP)
