@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -161,8 +161,3 @@ def tiers_chart(curves: Curves, says: str, simulated: bool) -> Chart:
 def curves_of(series: Mapping[str, tuple[Ints, Ints]]) -> dict[str, tuple[Ints, Floats]]:
     """Return exact 1e-8 series as floats in whole currency units, for drawing only."""
     return {name: (at_t, pv_e8 / 1e8) for name, (at_t, pv_e8) in series.items()}
-
-
-def names_in_order(names: Sequence[str]) -> list[str]:
-    """Return series names in the order and selection of the report."""
-    return [name for name in LINES if name in names]

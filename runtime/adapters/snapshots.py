@@ -2,8 +2,9 @@
 
 A snapshot is a cache, not evidence: nothing in the chain commits to it. It is written by the backtest that has just
 journaled every block up to it, or by a replay that has just compared them; it is content-addressed, and it is taken only for
-the same genesis, the same core source and the block hash it names. A replay that begins at one proves the blocks after it *given* the snapshot, and says so;
-when it differs, the run is computed from its genesis to find out whether the journal or the snapshot is wrong.
+the same genesis, the same core source and the block hash it names. A replay that begins at one proves the blocks after it
+*given* the snapshot, and says so; when it differs, the run is computed from its genesis to find out whether the journal or the
+snapshot is wrong.
 
 File `snapshots/<block>-<sha256 of the content>.bin`, content:
 

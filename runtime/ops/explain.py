@@ -313,7 +313,7 @@ def _decision(
     elif action in {c.EXIT, c.DERISK, c.REALISE}:
         wanted = int(position["value_e8"])
         sized = wanted if action == c.EXIT else int(
-            sizing.share_to_sell(position, policy["instruments"][s]["lot_e8"], campaign._share_ppm(policy["rules"], action))  # noqa: SLF001
+            sizing.share_to_sell(position, policy["instruments"][s]["lot_e8"], campaign._share_ppm(policy["rules"], action))  # noqa: SLF001  the core's own share
         )  # fmt: skip
     told = (signal or {}).get("gate_id", "").split()
     if lines and told and int(told[0]) != gate:

@@ -284,7 +284,7 @@ def test_inputs_are_read_through_a_window(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(engine, "EVENTS_N", 64)
     inputs = random_inputs(8, 600, 3)
     meter = Meter(inputs.bars)
-    metered = engine.RunInputs(inputs.genesis, meter, inputs.close_t, inputs.forecasts, inputs.clusters)  # type: ignore[arg-type]
+    metered = engine.RunInputs(inputs.genesis, meter, inputs.close_t, inputs.forecasts, inputs.clusters)
     assert run(metered) == run(inputs)
     assert 56 <= meter.most <= 64  # the window of events, memberships among them
 

@@ -96,7 +96,7 @@ def _plant(journal: SqliteJournal, fault: str) -> None:
         check = journal_sqlite.check_links
 
         def anchored(*arguments: object) -> object:
-            journal._head = check(*arguments)  # type: ignore[arg-type]
+            journal._head = check(*arguments)
             journal._write_anchor()
             return journal._head
 
