@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,27 @@ class Bars:
         for name, values in self.columns():
             h.update(name.encode() + b"\0" + values.astype("<f8").tobytes())
         return h.hexdigest()
+
+
+def joined(pieces: Sequence[Bars]) -> Bars:
+    """Return the bars of several pieces, one after the other; `trades` only where every piece has them."""
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = [np.concatenate([getattr(p, name) for p in pieces]) for name in ("t", *PRICES, "volume")]
+    counts = [p.trades for p in pieces]
+    return Bars(*columns, None if any(c is None for c in counts) else np.concatenate(counts))  # type: ignore[arg-type]  # none is None
+
+
+def within(bars: Bars, since_t: int | None, until_t: int | None) -> Bars:
+    """Return the bars that open in `[since_t, until_t)`, seconds UTC; None = no bound."""
+    if since_t is None and until_t is None:
+        return bars
+    keep = np.ones(len(bars), dtype=np.bool_)
+    if since_t is not None:
+        keep &= bars.t >= since_t
+    if until_t is not None:
+        keep &= bars.t < until_t
+    return bars.take(keep)
 
 
 def first_text(column: pl.Series) -> str:

@@ -22,7 +22,7 @@ from workbench.data.gates import (
     unclosed_findings,
 )
 from workbench.data.lake import Lake
-from workbench.data.providers import BarProvider
+from workbench.data.providers import BarProvider, read_series
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 SeriesKey = tuple[str, str, str]
@@ -134,7 +134,7 @@ def check_files(
             continue
         key = (ref.venue, ref.interval, ref.symbol)
         try:
-            bars[key] = provider.read(ref)
+            bars[key] = read_series(provider, ref)
         except DataError as e:
             findings.append(finding("schema", ref.symbol, ref.key, 0, 0, 0, e.got))
             continue

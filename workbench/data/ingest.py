@@ -23,7 +23,7 @@ from workbench.data.bars import Bars, interval_seconds
 from workbench.data.findings import Finding, finding
 from workbench.data.gates import Series, form_findings, unclosed
 from workbench.data.lake import Catalog, Change, Commit, Entry, Lake, Version, bars_path
-from workbench.data.providers import BarProvider, SeriesRef
+from workbench.data.providers import BarProvider, SeriesRef, read_series
 from workbench.data.universe import Universe, iso, load_universe
 
 CHANGES_KEPT = 100
@@ -188,7 +188,7 @@ def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], report: Report) 
     for i, ref in enumerate(refs):
         report("read and check bars", i, len(refs))
         try:
-            bars[ref.key] = provider.read(ref)
+            bars[ref.key] = read_series(provider, ref)
         except DataError as e:
             unreadable.append(e)
             continue

@@ -10,7 +10,7 @@ from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
 from workbench.data.datasets import DatasetManifest, build_dataset, draft_dataset, store_manifest
 from workbench.data.ingest import import_bars, import_received, receive
-from workbench.data.providers import BarProvider, SeriesRef
+from workbench.data.providers import BarProvider, SeriesRef, read_series
 from workbench.data.providers.files import FileProvider
 from workbench.data.providers.simulated import VENUE as SIMULATED
 from workbench.data.providers.simulated import SimulatedProvider
@@ -146,4 +146,4 @@ def choose_venue(provider: BarProvider, refs: Sequence[SeriesRef], universe: Uni
         )
     if len(venues) == 1:
         return venues[0]
-    return max(venues, key=lambda v: sum(len(provider.read(r)) for r in known if r.venue == v))
+    return max(venues, key=lambda v: sum(len(read_series(provider, r)) for r in known if r.venue == v))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from workbench.data.bars import Bars
+from runtime.errors import DataError
+from workbench.data.bars import Bars, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,21 @@ class SeriesRef:
         return f"{self.venue}/{self.interval}/{self.symbol}"
 
 
+class Page(NamedTuple):
+    """One step of a delivery.
+
+    Attributes:
+        bars: in the order of the source; may be empty.
+        until_t: every bar the source has that opened before it is in this page or an earlier one, seconds UTC. A delivery that
+            was interrupted goes on with `since_t` set to it.
+    """
+
+    bars: Bars
+    until_t: int
+
+
 class BarProvider(Protocol):
-    """Delivers whole series of bars; it neither checks nor repairs them."""
+    """Delivers series of bars in pages; it neither repairs nor invents them."""
 
     name: str
     closed: bool
@@ -46,10 +60,28 @@ class BarProvider(Protocol):
         """
         ...
 
-    def read(self, ref: SeriesRef) -> Bars:
-        """Return the bars of one series.
+    def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
+        """Yield the bars of one series, oldest page first.
+
+        Args:
+            ref: one of `series()`.
+            since_t: first opening time wanted, seconds UTC; None = all that the source has.
+            until_t: bars that open at this time or later are not wanted; None = up to now.
 
         Raises:
             BallastError: they cannot be read or are not in the promised form.
         """
         ...
+
+
+def read_series(provider: BarProvider, ref: SeriesRef) -> Bars:
+    """Return all bars of one series, in the order of the source.
+
+    Raises:
+        DataError: the source has none.
+        BallastError: they cannot be read.
+    """
+    pages = [page.bars for page in provider.pages(ref) if len(page.bars)]
+    if not pages:
+        raise DataError(f"{ref.origin}: no bars", expected="at least one bar", action="leave the series out")
+    return joined(pages)

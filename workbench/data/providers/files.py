@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from runtime.errors import DataError, UsageError
-from workbench.data.bars import INTERVALS, Bars, first_text, from_frame, read_parquet
-from workbench.data.providers import SeriesRef
+from workbench.data.bars import INTERVALS, Bars, first_text, from_frame, read_parquet, within
+from workbench.data.providers import Page, SeriesRef
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 KRAKEN: Final = "kraken-spot"
@@ -80,12 +80,16 @@ class FileProvider:
             )
         return kept
 
-    def read(self, ref: SeriesRef) -> Bars:
-        """Return the bars of one file.
+    def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
+        """Yield the bars of one file in one page.
 
         Raises:
             DataError: the file is empty, truncated or not in the promised form.
         """
+        bars = self._read(ref)
+        yield Page(within(bars, since_t, until_t), int(bars.t.max()) + INTERVALS[ref.interval])
+
+    def _read(self, ref: SeriesRef) -> Bars:
         path = Path(ref.locator)
         if path.is_dir():
             raise DataError(f"{ref.origin} is a folder", expected="a file of bars", action="rename or move the folder")

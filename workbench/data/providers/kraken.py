@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 import numpy as np
 
 from runtime.errors import DataError, EnvironmentFailure
 from runtime.progress import Report, silent
-from workbench.data.bars import Bars, interval_seconds
-from workbench.data.providers import SeriesRef
+from workbench.data.bars import Bars, interval_seconds, within
+from workbench.data.providers import Page, SeriesRef
 from workbench.data.universe import Universe, iso, load_universe
 
 VENUE: Final = "kraken-spot"
@@ -96,8 +96,8 @@ class KrakenProvider:
             )
         return refs
 
-    def read(self, ref: SeriesRef) -> Bars:
-        """Return the closed candles of a pair, and before them, when asked for, bars made of trades.
+    def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
+        """Yield the closed candles of a pair, and before them, when asked for, bars made of trades.
 
         Raises:
             EnvironmentFailure: Kraken cannot be reached or answers in an unknown form.
@@ -109,6 +109,7 @@ class KrakenProvider:
         candles = np.array([[float(str(r[i])) for i in (0, 1, 2, 3, 4, 6, 7)] for r in rows], dtype=np.float64).reshape(-1, 7)
         # Kraken repeats the last close where nobody traded; that is a fill-forward, so such a candle is no bar.
         candles = candles[(candles[:, 0] <= closed_t) & (candles[:, 6] > 0)]
+        since_t = self._since_t if since_t is None else since_t
         if len(candles) == 0:
             raise DataError(
                 f"Kraken has no closed {self._interval} candle of {ref.locator}",
@@ -116,11 +117,9 @@ class KrakenProvider:
                 action="leave the symbol out",
             )
         first_t = int(candles[0, 0])
-        bars = _bars(candles)
-        if self._since_t is None or self._since_t >= first_t:
-            return bars if self._since_t is None else bars.take(bars.t >= self._since_t)
-        older = self._from_trades(ref, self._since_t, first_t)
-        return _bars(np.concatenate((older, candles)))
+        if since_t is not None and since_t < first_t:
+            candles = np.concatenate((self._from_trades(ref, since_t, first_t), candles))
+        yield Page(within(_bars(candles), since_t, until_t), closed_t + self._interval_t)
 
     def _from_trades(self, ref: SeriesRef, since_t: int, until_t: int) -> np.ndarray:
         """Return bars of the trades in [since_t, until_t), as rows t, open, high, low, close, volume, trades."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from runtime.progress import Report, silent
-from workbench.data.bars import Bars
-from workbench.data.providers import SeriesRef
+from workbench.data.bars import INTERVALS, Bars, within
+from workbench.data.providers import Page, SeriesRef
 from workbench.data.simulate import ASSETS, DEFAULT_SEED, HOURS, simulate
 
 VENUE = "simulated"
@@ -28,8 +28,9 @@ class SimulatedProvider:
         listed = sorted(a.name for a in ASSETS if a.listed_h < self._hours)
         return [SeriesRef(VENUE, "1h", f"{name}USD", origin, name) for name in listed]
 
-    def read(self, ref: SeriesRef) -> Bars:
-        """Return the simulated bars of one asset."""
+    def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
+        """Yield the simulated bars of one asset in one page."""
         if not self._bars:
             self._bars = simulate(self._seed, self._hours, self._report).bars
-        return self._bars[ref.locator]
+        bars = self._bars[ref.locator]
+        yield Page(within(bars, since_t, until_t), int(bars.t[-1]) + INTERVALS[ref.interval])

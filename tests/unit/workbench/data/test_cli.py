@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from runtime.errors import DataError, GateError, UsageError
 from runtime.progress import silent
 from tests.support.bars import START_T, changed, some_bars, tree, without, write_frame, write_series
 from tests.support.kraken import LoopbackKraken, serve, some_trades
-from workbench.data.bars import Bars, to_frame
+from workbench.data.bars import to_frame
 from workbench.data.datasets import build_dataset, load_manifest, load_panel
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
 from workbench.data.prepare import DEMO_ACCEPTED, prepare_dataset
-from workbench.data.providers import SeriesRef
+from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.files import FileProvider
 from workbench.data.providers.kraken import URL_VARIABLE
 from workbench.data.providers.simulated import SimulatedProvider
@@ -185,8 +186,9 @@ def test_the_demo_uses_exactly_the_bars_it_is_given(home: Path, tmp_path: Path, 
 class ShortSimulation(SimulatedProvider):
     """A simulation whose last day is missing."""
 
-    def read(self, ref: SeriesRef) -> Bars:
-        return super().read(ref).take(slice(0, -24))
+    def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
+        for page in super().pages(ref, since_t, until_t):
+            yield page._replace(bars=page.bars.take(slice(0, -24)))
 
 
 def test_the_simulated_dataset_does_not_depend_on_the_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

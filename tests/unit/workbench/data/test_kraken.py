@@ -7,6 +7,7 @@ from runtime.errors import DataError, EnvironmentFailure
 from tests.support.bars import START_T
 from tests.support.kraken import LoopbackKraken, serve, some_trades
 from workbench.data.bars import Bars
+from workbench.data.providers import read_series
 from workbench.data.providers.kraken import ATTEMPTS, URL_VARIABLE, KrakenProvider
 
 NOW_T = START_T + 59 * 3_600 + 1_800
@@ -15,7 +16,7 @@ NOW_T = START_T + 59 * 3_600 + 1_800
 def fetch(kraken: LoopbackKraken, since_t: int | None = None) -> tuple[Bars, KrakenProvider]:
     provider = KrakenProvider(assets=["BTC"], since_t=since_t, url=kraken.url, call_interval_ms=0, sleep=lambda _: None)
     (ref,) = provider.series()
-    return provider.read(ref), provider
+    return read_series(provider, ref), provider
 
 
 def test_the_forming_candle_is_never_taken() -> None:
