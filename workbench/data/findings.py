@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from itertools import islice
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,22 +19,36 @@ GATES: dict[str, tuple[Severity, str]] = {
     "schema": ("fatal", "columns, types, empty or unreadable file, naive timestamps"),
     "ordering": ("fatal", "a bar that opens before the one in the row above"),
     "duplicate": ("fatal", "two bars with one opening time"),
+    "timestamp": ("fatal", "an opening time before 2009 or after 2099: milliseconds or nanoseconds taken for seconds"),
+    "future": ("fatal", "a bar that has not closed yet by the clock of this machine"),
     "off_grid": ("fatal", "an opening time that is no multiple of the interval"),
+    "interval": ("fatal", "no two bars as far apart as the interval says, most as far as a longer one says"),
     "not_finite": ("fatal", "NaN or infinity"),
     "non_positive": ("fatal", "a price that is zero or negative, or a negative volume or trade count"),
     "out_of_range": ("fatal", "a price or volume that the core's scaled 64-bit integers cannot hold"),
     "ohlc": ("fatal", "high below, or low above, another price of the bar"),
     "gap": ("blocking", "bars missing between the first and the last of a series"),
     "zero_volume": ("blocking", "consecutive bars without volume"),
+    "fill_forward": ("blocking", "bars that copy the one before: its close in all four prices and no trade, or all its values"),
+    "interval_mix": ("blocking", "a run of bars as far apart as a longer interval says"),
     "wick": ("blocking", "low or high far outside the bar's body"),
+    "wick_contradicted": ("blocking", "such a low or high that the second source does not have"),
     "jump": ("blocking", "open or close far from the previous close"),
+    "jump_contradicted": ("blocking", "such a move that the second source does not have"),
     "second_source": ("blocking", "an independent download of the series differs"),
     "stale_tail": ("blocking", "a series that ends long before the others"),
+    "stale_live": ("blocking", "a series whose newest bar is older than the clock allows"),
+    "clock_skew": ("blocking", "this machine's clock differs from the venue's"),
+    "watermark_lag": ("blocking", "a synchronisation that has not asked for the newest bars"),
     "partial_tail": ("blocking", "a last bar that may have been cut while it was still forming; left out of the dataset"),
     "unknown_symbol": ("note", "not an asset and quote of the universe: skipped"),
     "short_history": ("note", "fewer bars than the dataset's rule asks for: left out"),
     "rename": ("note", "bars of the former ticker, used by a dated rename of the universe"),
 }
+
+
+ROWS_KEPT: Final = 100
+"""Opening times a finding lists; `rows_n` counts them all."""
 
 
 class Finding(BaseModel):
@@ -46,8 +61,10 @@ class Finding(BaseModel):
         series: `venue/interval/SYMBOL`.
         first_t, last_t: opening times of the first and last row concerned, seconds UTC.
         rows_n: bars concerned (missing bars for a gap).
+        rows: opening times of the bars concerned, at most `ROWS_KEPT`, oldest first; none for a gap, whose range says it all.
         detail: the numbers, in words.
-        accepted: a person accepted it by name; part of the dataset's hash.
+        accepted: a person accepted it by name, or a gap certificate covers it; part of the dataset's hash.
+        certificate: digest of that gap certificate (`workbench.data.certificates`), else empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,8 +76,10 @@ class Finding(BaseModel):
     first_t: int
     last_t: int
     rows_n: int
+    rows: tuple[int, ...] = ()
     detail: str
     accepted: bool = False
+    certificate: str = ""
 
     @property
     def name(self) -> str:
@@ -78,6 +97,7 @@ class FindingSummary(BaseModel):
     symbol: str
     findings_n: int
     accepted_n: int
+    certified_n: int
     rows_n: int
     rows_n_max: int
     first_t: int
@@ -85,8 +105,10 @@ class FindingSummary(BaseModel):
     example: str
 
 
-def finding(gate: str, symbol: str, series: str, first_t: int, last_t: int, rows_n: int, detail: str) -> Finding:
-    """Return a finding with its gate's severity."""
+def finding(
+    gate: str, symbol: str, series: str, first_t: int, last_t: int, rows_n: int, detail: str, rows: Iterable[int] = ()
+) -> Finding:
+    """Return a finding with its gate's severity and the first of its rows."""
     return Finding(
         gate=gate,
         severity=GATES[gate][0],
@@ -95,6 +117,7 @@ def finding(gate: str, symbol: str, series: str, first_t: int, last_t: int, rows
         first_t=int(first_t),
         last_t=int(last_t),
         rows_n=int(rows_n),
+        rows=tuple(int(t) for t in islice(rows, ROWS_KEPT)),
         detail=detail,
     )
 
@@ -154,6 +177,7 @@ def summarise(findings: Iterable[Finding], *, by_series: bool = False) -> list[F
                 symbol=symbol,
                 findings_n=len(group),
                 accepted_n=sum(f.accepted for f in group),
+                certified_n=sum(bool(f.certificate) for f in group),
                 rows_n=sum(f.rows_n for f in group),
                 rows_n_max=largest.rows_n,
                 first_t=min(f.first_t for f in group),

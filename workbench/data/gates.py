@@ -15,13 +15,20 @@ import numpy.typing as npt
 from runtime.core.records import E4, E8
 from runtime.inference.panel import Floats, Ints
 from runtime.inference.quantise import PRICE_MAX, VOLUME_MAX_E4
-from workbench.data.bars import Bars
+from workbench.data.bars import INTERVALS, Bars
 from workbench.data.findings import Finding, finding
 from workbench.data.universe import iso
 
 DAY_T: Final = 86_400
 EXAMPLES_N: Final = 3
 """Rows named in the detail of a finding that covers many."""
+FIRST_T: Final = 1_230_768_000  # 2009-01-01, before the first coin
+END_T: Final = 4_102_444_800  # 2100-01-01; a time in milliseconds lies far beyond
+INTERVAL_NAMES: Final = {seconds: name for name, seconds in INTERVALS.items()}
+WRONG_INTERVAL_N: Final = 24
+"""Bars a series must have before their distances can refute the interval it is filed under."""
+MIX_RUN_N: Final = 8
+"""Equal longer steps in a row that look like bars of a longer interval; real series have at most three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,18 @@ def _rows(gate: str, series: Series, t: Ints, bad: npt.NDArray[np.bool_], what: 
     distinct, counts = np.unique(at, return_counts=True)
     shown = [iso(int(x)) + (f" ({n} times)" if n > 1 else "") for x, n in zip(distinct, counts, strict=True)][:EXAMPLES_N]
     times = ", ".join(shown) + (", ..." if len(distinct) > EXAMPLES_N else "")
-    return [
-        finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), f"{len(at)} bars: {what}: {times}")
-    ]
+    detail = f"{len(at)} bars: {what}: {times}"
+    return [finding(gate, series.symbol, series.name, int(at.min()), int(at.max()), len(at), detail, distinct)]
 
 
-def form_findings(bars: Bars, series: Series) -> list[Finding]:
-    """Return what is malformed in the bars of one file: order, duplicates, grid, finiteness, sign, range, OHLC consistency."""
+def form_findings(bars: Bars, series: Series, now_t: int | None = None) -> list[Finding]:
+    """Return what is malformed in the bars of one file: order, times, grid, finiteness, sign, range, OHLC consistency.
+
+    Args:
+        bars: as the source gave them.
+        series: names.
+        now_t: the clock, seconds UTC, against which a bar may be of the future; None = no clock is asked.
+    """
     t = bars.t
     step = np.diff(t, prepend=t[:1] - 1)
     values = [v for _, v in bars.columns()]
@@ -80,15 +92,38 @@ def form_findings(bars: Bars, series: Series) -> list[Finding]:
     crossed = (bars.high < top) | (bars.low > bottom) | (bars.high < bars.low)
     ordered = np.sort(t)
     repeated = np.isin(t, ordered[1:][ordered[1:] == ordered[:-1]])
+    possible = (t >= FIRST_T) & (t < END_T)
+    ahead = possible & (t > (now_t if now_t is not None else END_T))
     return [
         *_rows("ordering", series, t, step < 0, "open before the bar in the row above"),
         *_rows("duplicate", series, t, repeated, "share an opening time with another bar"),
-        *_rows("off_grid", series, t, t % series.interval_t != 0, f"opening time is no multiple of {series.interval_t} s"),
+        *_rows("timestamp", series, t, ~possible, "opening time before 2009 or after 2099, as of milliseconds or nanoseconds"),
+        *_rows("future", series, t, ahead, f"open after the clock of this machine ({iso(now_t or 0)})"),
+        *_rows(
+            "off_grid",
+            series,
+            t,
+            possible & (t % series.interval_t != 0),
+            f"opening time is no multiple of {series.interval_t} s",
+        ),
+        *_wrong_interval(t, series),
         *_rows("not_finite", series, t, ~finite, "NaN or infinity"),
         *_rows("non_positive", series, t, ~positive, "price zero or negative, or volume negative"),
         *_rows("out_of_range", series, t, finite & positive & ~representable, f"{_RANGE}, the range of the core's integers"),
         *_rows("ohlc", series, t, crossed & positive & finite, "high below or low above another price of the bar"),
     ]
+
+
+def _wrong_interval(t: Ints, series: Series) -> list[Finding]:
+    """Return a finding when bars are filed under a shorter interval than theirs, such as daily ones under 1h."""
+    if len(t) < WRONG_INTERVAL_N:
+        return []
+    steps, counts = np.unique(np.diff(t), return_counts=True)
+    usual = int(steps[counts.argmax()])
+    if int(steps[0]) <= series.interval_t or usual not in INTERVAL_NAMES:
+        return []
+    what = f"no two are {series.interval_t} s apart and most are {usual} s apart: bars of {INTERVAL_NAMES[usual]}"
+    return _rows("interval", series, t, np.ones(len(t), dtype=np.bool_), what)
 
 
 _RANGE: Final = f"price outside {1 / E8:.8f} to {PRICE_MAX:.0f}, or volume above {VOLUME_MAX_E4 // E4}"
@@ -120,7 +155,7 @@ def _runs(marked: npt.NDArray[np.bool_], t: Ints, interval_t: int) -> list[tuple
 
 
 def history_findings(bars: Bars, series: Series, limits: Thresholds = THRESHOLDS) -> list[Finding]:
-    """Return what is defective in well-formed bars: gaps, runs without volume, wicks, price jumps."""
+    """Return what is defective in well-formed bars: gaps, runs without volume, copied bars, mixed intervals, wicks, jumps."""
     t, dt = bars.t, series.interval_t
     found = [
         finding("gap", series.symbol, series.name, first, last, n, f"{n} bars missing from {iso(first)} to {iso(last)}")
@@ -136,9 +171,48 @@ def history_findings(bars: Bars, series: Series, limits: Thresholds = THRESHOLDS
                 int(t[b]),
                 b - a + 1,
                 f"{b - a + 1} bars without volume at a close of {bars.close[b]:g}",
+                t[a : b + 1],
             )
         )
-    return [*found, *_wicks(bars, series, limits), *_jumps(bars, series, limits)]
+    return [*found, *_copies(bars, series), *_mixed(t, series), *_wicks(bars, series, limits), *_jumps(bars, series, limits)]
+
+
+def _copies(bars: Bars, series: Series) -> list[Finding]:
+    """Return the runs of bars that copy the one before, as a fill-forward and some interfaces write them where nobody traded."""
+    follows = np.diff(bars.t) == series.interval_t
+    untraded = bars.volume == 0.0 if bars.trades is None else (bars.volume == 0.0) | (bars.trades == 0.0)
+    flat, same = np.ones(len(follows), dtype=np.bool_), np.ones(len(follows), dtype=np.bool_)
+    for p in (bars.open, bars.high, bars.low, bars.close):
+        flat &= p[1:] == bars.close[:-1]
+    for _, v in bars.columns():
+        same &= v[1:] == v[:-1]
+    marked = np.concatenate(([False], follows & (same | (flat & untraded[1:]))))
+    found = []
+    for a, b in _runs(marked, bars.t, series.interval_t):
+        kind = (
+            "repeat all values of"
+            if bool(same[a - 1 : b].all()) and not untraded[b]
+            else "have no trade and all prices at the close of"
+        )
+        detail = f"{b - a + 1} bars {kind} the one before ({bars.close[b]:g}): filled forward, not traded"
+        found.append(
+            finding("fill_forward", series.symbol, series.name, bars.t[a], bars.t[b], b - a + 1, detail, bars.t[a : b + 1])
+        )
+    return found
+
+
+def _mixed(t: Ints, series: Series) -> list[Finding]:
+    """Return the runs of equal steps of a longer interval: bars of that interval among those of this one, or a regular pause."""
+    step, found = np.diff(t), []
+    edges = np.flatnonzero(np.diff(step)) + 1
+    first, last = np.concatenate(([0], edges)), np.concatenate((edges, [len(step)]))
+    for a, b in zip(first.tolist(), last.tolist(), strict=True):
+        long = int(step[a]) if b > a else 0
+        if b - a < MIX_RUN_N or long <= series.interval_t or long not in INTERVAL_NAMES:
+            continue
+        detail = f"{b - a + 1} bars {long} s apart among bars of {series.interval_t} s: as of {INTERVAL_NAMES[long]}"
+        found.append(finding("interval_mix", series.symbol, series.name, t[a], t[b], b - a + 1, detail, t[a : b + 1]))
+    return found
 
 
 def _wicks(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
@@ -156,6 +230,7 @@ def _wicks(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
                 int(bars.t[i]),
                 1,
                 f"low {bars.low[i]:g} high {bars.high[i]:g} around open {bars.open[i]:g} close {bars.close[i]:g}{listing}",
+                bars.t[i : i + 1],
             )
         )
     return found
@@ -177,6 +252,7 @@ def _jumps(bars: Bars, series: Series, limits: Thresholds) -> list[Finding]:
             int(bars.t[i + 1]),
             1,
             f"from a close of {before[i]:g} to open {bars.open[i + 1]:g} close {bars.close[i + 1]:g}",
+            bars.t[i + 1 : i + 2],
         )
         for i in np.flatnonzero(far & neighbours)
     ]
@@ -208,6 +284,7 @@ def unclosed_findings(unclosed_t: tuple[int, ...], series: Series) -> list[Findi
             t,
             1,
             f"the download ends at {iso(t)}: that bar may not have closed; left out",
+            (t,),
         )
         for t in unclosed_t
     ]

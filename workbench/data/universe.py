@@ -15,6 +15,7 @@ from runtime.errors import DataError, UsageError
 
 SECOND_SOURCE_SUFFIX: Final = "-b"
 """`binance-spot-b` holds a second, independent download of `binance-spot` series: used to check, never to fill."""
+YEAR_10000_T: Final = 253_402_300_800
 
 
 class _Frozen(BaseModel):
@@ -158,5 +159,7 @@ def load_universe(version: str = "v1") -> Universe:
 
 
 def iso(at_t: int) -> str:
-    """Return a time as people read it: `2024-09-10T03:00Z`."""
+    """Return a time as people read it: `2024-09-10T03:00Z`; the number itself when no calendar reaches it."""
+    if not 0 <= at_t < YEAR_10000_T:
+        return f"{at_t}s"
     return datetime.fromtimestamp(at_t, UTC).strftime("%Y-%m-%dT%H:%MZ")
