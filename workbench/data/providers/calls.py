@@ -89,24 +89,27 @@ class Budget:
     """What calls of one account cost.
 
     Attributes:
-        account: whose limit it is, such as `kraken-public`; calls of all processes on one account share it.
-        call_ms: least time between two calls of cost 1; 0 = no limit (local servers).
+        account: whose limit it is, such as `kraken-public`; all calls on one account share it.
+        rate_per_s: calls a second; 0 = no limit (local servers).
+        burst_n: how many may come at once.
     """
 
     account: str
-    call_ms: int
+    rate_per_s: float
+    burst_n: float = 1.0
 
 
 class CallLedger(Protocol):
     """Rate budgets and call counts; `workbench.data.sync` keeps them in SQLite, `MemoryLedger` for one process."""
 
-    def acquire(self, account: str, cost_n: int) -> float:
-        """Take from an account's budget; return the seconds to wait before the call (0.0 = now).
+    def allow(self, account: str, rate_per_s: float, burst_n: float) -> None:
+        """Set the budget of an account; what is left of a budget on record stays left."""
+        ...
 
-        Args:
-            account: name of the budget.
-            cost_n: milliseconds of the account's time that the call takes: the next call may follow that much after this one.
-                So one rule fits every venue: `free = max(now, free) + cost`, and the wait is the old `free - now`, at least 0.
+    def acquire(self, account: str, cost_n: int) -> float:
+        """Take calls from an account's budget; return the seconds to wait before making them (0.0 = now).
+
+        What is taken is taken, so callers that wait are served one after the other. An account without a budget never waits.
         """
         ...
 
@@ -120,15 +123,24 @@ class MemoryLedger:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._free_s: dict[str, float] = {}
+        self._budgets: dict[str, tuple[float, float]] = {}
+        self._left: dict[str, tuple[float, float]] = {}
         self.counts: Counter[tuple[str, str, str]] = Counter()
 
+    def allow(self, account: str, rate_per_s: float, burst_n: float) -> None:
+        """Set the budget of an account."""
+        self._budgets[account] = (rate_per_s, burst_n)
+        left_n, at_s = self._left.get(account, (burst_n, self._clock()))
+        self._left[account] = (min(left_n, burst_n), at_s)
+
     def acquire(self, account: str, cost_n: int) -> float:
-        """Take from an account's budget; return the seconds to wait."""
-        now_s = self._clock()
-        free_s = self._free_s.get(account, now_s)
-        self._free_s[account] = max(now_s, free_s) + cost_n / 1_000
-        return max(0.0, free_s - now_s)
+        """Take calls from an account's budget; return the seconds to wait."""
+        if account not in self._budgets:
+            return 0.0
+        (rate_per_s, burst_n), (left_n, at_s), now_s = self._budgets[account], self._left[account], self._clock()
+        left_n = min(burst_n, left_n + (now_s - at_s) * rate_per_s) - cost_n
+        self._left[account] = (left_n, now_s)
+        return max(0.0, -left_n / rate_per_s)
 
     def count(self, account: str, endpoint: str, outcome: str) -> None:
         """Count one call."""
@@ -165,6 +177,7 @@ class Calls:
         """
         self._who, self._budget, self._attempts, self._sleep, self._seed = who, budget, attempts, sleep, seed
         self.ledger: CallLedger = ledger if ledger is not None else MemoryLedger()
+        self._allowed = False
 
     def call(self, endpoint: str, fn: Callable[[], T], cost_n: int = 1) -> T:
         """Make one call until it answers; return its value.
@@ -172,14 +185,18 @@ class Calls:
         Args:
             endpoint: names the call in counts and messages.
             fn: makes one request; raises `CallFailure`.
-            cost_n: multiples of the budget's call time.
+            cost_n: what the call takes from the budget.
 
         Raises:
             EnvironmentFailure: it was refused, or failed every attempt.
         """
 
+        if not self._allowed and self._budget.rate_per_s > 0:
+            self.ledger.allow(self._budget.account, self._budget.rate_per_s, self._budget.burst_n)
+        self._allowed = True
+
         def attempt() -> T:
-            wait_s = self.ledger.acquire(self._budget.account, cost_n * self._budget.call_ms)
+            wait_s = self.ledger.acquire(self._budget.account, cost_n)
             if wait_s > 0:
                 self._sleep(wait_s)
             return fn()
