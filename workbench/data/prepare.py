@@ -22,7 +22,7 @@ INTERVAL: Final = "1h"
 QUOTE: Final = "USD"
 MIN_YEARS: Final = 2.0
 
-DEMO_ACCEPTED: Final = ("gap", "jump", "partial_tail", "stale_tail", "wick", "zero_volume")
+DEMO_ACCEPTED: Final = ("fill_forward", "gap", "jump", "partial_tail", "stale_tail", "wick", "zero_volume")
 """Findings the demo accepts, by gate. Each is real history and stays as it is: nothing is filled, an asset is untradable in a
 gap, features that span a gap are missing. A disagreement with a second source is not accepted."""
 
