@@ -213,15 +213,17 @@ class _Trace:
         """Return the dataset's bars; every file is verified by the digest that the manifest names."""
         lake = Lake(self._home)
         for n, file in enumerate(manifest.files, 1):
-            path = self._name(lake.root / file.path)
-            if not (lake.root / file.path).is_file():
-                raise _damaged(FailureClass.INPUT_MISSING, f"the bar file {path} is missing", "bar file", path, file.symbol)
-            try:
-                lake.read(file.path, file.sha256)
-            except VerificationError as e:
-                raise _damaged(
-                    FailureClass.INPUT_CHANGED, f"a bar file was changed: {e.got}", "bar file", path, file.symbol
-                ) from e
+            for segment in file.segments:
+                target = lake.root / segment.path(file.series)
+                path = self._name(target)
+                if not target.is_file():
+                    raise _damaged(FailureClass.INPUT_MISSING, f"the bar file {path} is missing", "bar file", path, file.symbol)
+                try:
+                    lake.read(file.series, (segment,))
+                except VerificationError as e:
+                    raise _damaged(
+                        FailureClass.INPUT_CHANGED, f"a bar file was changed: {e.got}", "bar file", path, file.symbol
+                    ) from e
             self._report("bar files", n, len(manifest.files))
         try:
             return load_panel(self._home, manifest)

@@ -81,9 +81,11 @@ class Bars:
         """
         h = hashlib.sha256(CONTENT_VERSION)
         h.update(np.array([len(self)], dtype="<i8").tobytes())
-        h.update(b"t\0" + self.t.astype("<i8").tobytes())
+        h.update(b"t\0")
+        h.update(np.ascontiguousarray(self.t, dtype="<i8").data)
         for name, values in self.columns():
-            h.update(name.encode() + b"\0" + values.astype("<f8").tobytes())
+            h.update(name.encode() + b"\0")
+            h.update(np.ascontiguousarray(values, dtype="<f8").data)
         return h.hexdigest()
 
 
@@ -91,9 +93,10 @@ def joined(pieces: Sequence[Bars]) -> Bars:
     """Return the bars of several pieces, one after the other; `trades` only where every piece has them."""
     if len(pieces) == 1:
         return pieces[0]
-    columns = [np.concatenate([getattr(p, name) for p in pieces]) for name in ("t", *PRICES, "volume")]
-    counts = [p.trades for p in pieces]
-    return Bars(*columns, None if any(c is None for c in counts) else np.concatenate(counts))  # type: ignore[arg-type]  # none is None
+    o, h, low, c, v = (np.concatenate([getattr(p, name) for p in pieces]) for name in (*PRICES, "volume"))
+    counts = [p.trades for p in pieces if p.trades is not None]
+    trades = np.concatenate(counts) if len(counts) == len(pieces) else None
+    return Bars(np.concatenate([p.t for p in pieces]), o, h, low, c, v, trades)
 
 
 def within(bars: Bars, since_t: int | None, until_t: int | None) -> Bars:

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.errors import DataError
 from runtime.progress import Report
-from workbench.data.bars import Bars, interval_seconds
+from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.findings import Finding, finding
 from workbench.data.lake import Catalog, Entry, Shelf
 from workbench.data.universe import Listing, Universe
@@ -65,7 +65,7 @@ def asset_chains(
 
 
 def _part(lake: Shelf, listing: Listing, entry: Entry, as_of_t: int | None) -> Part:
-    bars = lake.read(entry.path, entry.current.sha256)
+    bars = lake.read(entry.key, entry.current.segments)
     interval_t = interval_seconds(entry.interval)
     keep = np.ones(len(bars), dtype=np.bool_)
     if listing.from_t is not None:
@@ -92,11 +92,8 @@ def _without_overlap(parts: list[Part]) -> list[Part]:
 
 
 def joined_bars(parts: list[Part]) -> Bars:
-    """Return the bars of one asset in one piece; `trades` only where one series holds them all."""
-    if len(parts) == 1:
-        return parts[0].bars
-    columns = {n: np.concatenate([getattr(p.bars, n) for p in parts]) for n in ("t", "open", "high", "low", "close", "volume")}
-    return Bars(columns["t"], columns["open"], columns["high"], columns["low"], columns["close"], columns["volume"])
+    """Return the bars of one asset in one piece."""
+    return joined([p.bars for p in parts])
 
 
 def _rename_note(universe: Universe, listing: Listing, part: Part) -> Finding:

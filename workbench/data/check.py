@@ -101,7 +101,7 @@ def check_lake(
     for i, e in enumerate(entries):
         report("read lake", i, len(entries))
         key = (e.venue, e.interval, e.symbol)
-        bars[key], opened[key] = lake.read(e.path, e.current.sha256), e.current.unclosed_t
+        bars[key], opened[key] = lake.read(e.key, e.current.segments), e.current.unclosed_t
     report("read lake", len(entries), len(entries))
     return _check(bars, opened, [], accepted, report)
 

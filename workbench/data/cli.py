@@ -115,7 +115,7 @@ def list_command(venue: Venue = None, out: Home = None, json: Json = False) -> N
 
     entries = [e for e in Lake(home_path(out)).catalog().entries if venue in (None, e.venue)]
     if json:
-        print_json({"series": [{"series": e.key, "path": e.path, **e.model_dump(mode="json")} for e in entries]})
+        print_json({"series": [{"series": e.key, "paths": e.paths(), **e.model_dump(mode="json")} for e in entries]})
         return
     from workbench.data.tables import show_entries
 

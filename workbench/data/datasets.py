@@ -24,6 +24,7 @@ from workbench.data.chains import Part, asset_chains, joined_bars
 from workbench.data.findings import Finding, accept, blocking, finding, summarise
 from workbench.data.gates import Series, gaps, history_findings, second_source_findings, stale_findings, unclosed_findings
 from workbench.data.lake import Catalog, Lake, Shelf
+from workbench.data.segments import Segment, overlapping, series_digest
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, iso, load_universe
 
 YEAR_T: Final = 365 * 86_400
@@ -35,25 +36,29 @@ class _Frozen(BaseModel):
 
 
 class DatasetFile(_Frozen):
-    """One lake file and the part of it the dataset uses.
+    """One series of the lake and the part of it the dataset uses.
 
     Attributes:
         symbol: the asset.
         series: `venue/interval/SYMBOL` in the venue's words (POL has two: MATIC before its rename, POL after).
-        path: below `lake/`.
-        sha256: content digest of all bars in the file (`Bars.digest`), verified on every load.
+        sha256: content digest of the segments (`segments.series_digest`).
+        segments: the series' segments in which the dataset's bars are; each is verified by its digest on every load.
         rows, first_t, last_t: of the bars the dataset uses.
         left_out_t: opening times of bars in that range that are left out, because they may not have closed.
     """
 
     symbol: str
     series: str
-    path: str
     sha256: str
+    segments: tuple[Segment, ...]
     rows: int
     first_t: int
     last_t: int
     left_out_t: tuple[int, ...]
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths below `lake/` of its files, in time order."""
+        return tuple(s.path(self.series) for s in self.segments)
 
 
 class Gap(_Frozen):
@@ -69,7 +74,7 @@ class DatasetManifest(_Frozen):
     """What a dataset is. All times are seconds UTC; `first_t` and `last_t` are opening times, `as_of_t` is a closing time."""
 
     dataset_hash: str
-    format: int = 1
+    format: int = 2
     source: str
     simulated: bool
     venue: str
@@ -243,7 +248,7 @@ def _part_findings(lake: Shelf, catalog: Catalog, parts: list[Part], asset: str,
         found += unclosed_findings(part.left_out_t, names)
         second = catalog.get(f"{part.entry.venue}{SECOND_SOURCE_SUFFIX}/{part.entry.interval}/{part.entry.symbol}")
         if second is not None:
-            found += second_source_findings(part.bars, lake.read(second.path, second.current.sha256), names)
+            found += second_source_findings(part.bars, lake.read(second.key, second.current.segments), names)
     return found
 
 
@@ -262,19 +267,21 @@ def _rename_assumptions(universe: Universe, kept: dict[str, list[Part]]) -> list
 
 
 def _source(venue: str, kept: dict[str, list[Part]]) -> str:
-    providers = {p.entry.current.source.split(":", 1)[0] for parts in kept.values() for p in parts}
+    providers = {s.split(":", 1)[0] for parts in kept.values() for p in parts for s in p.entry.current.sources}
     return SIMULATED_VENUE if venue == SIMULATED_VENUE else "+".join(sorted(providers))
 
 
 def _file(asset: str, part: Part) -> DatasetFile:
+    first_t, last_t = int(part.bars.t[0]), int(part.bars.t[-1])
+    segments = overlapping(part.entry.current.segments, first_t, last_t + 1)
     return DatasetFile(
         symbol=asset,
         series=part.entry.key,
-        path=part.entry.path,
-        sha256=part.entry.current.sha256,
+        sha256=series_digest(segments),
+        segments=segments,
         rows=len(part.bars),
-        first_t=int(part.bars.t[0]),
-        last_t=int(part.bars.t[-1]),
+        first_t=first_t,
+        last_t=last_t,
         left_out_t=part.left_out_t,
     )
 
@@ -343,7 +350,7 @@ def load_panel(home: Path, manifest: DatasetManifest) -> BarPanel:
     column = {s: i for i, s in enumerate(manifest.symbols)}
     values = {name: np.full((n, len(column)), np.nan) for name in ("open", "high", "low", "close", "volume")}
     for file in manifest.files:
-        bars = lake.read(file.path, file.sha256)
+        bars = lake.read(file.series, file.segments)
         keep = (bars.t >= file.first_t) & (bars.t <= file.last_t) & ~np.isin(bars.t, file.left_out_t)
         used = bars.take(keep)
         if len(used) != file.rows:

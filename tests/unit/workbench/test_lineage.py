@@ -118,7 +118,7 @@ def bar_file(home: Path) -> Path:
     """Return the bar file of the second asset."""
     study, _ = study_of(home)
     (file,) = (f for f in load_manifest(home, study.dataset_hash).files if f.symbol == SYMBOLS[1])
-    return home / "lake" / file.path
+    return home / "lake" / file.paths()[0]
 
 
 def model_file(home: Path) -> Path:

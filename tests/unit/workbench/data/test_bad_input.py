@@ -18,6 +18,7 @@ import pytest
 from runtime.cli import main
 from tests.support.bars import START_T, changed, some_bars, tree, write_frame, write_ohlcvt, write_series
 from workbench.data.bars import to_frame
+from workbench.data.lake import WRITERS_N
 
 KEY = "binance-spot/1h/ETHUSDT"
 
@@ -205,7 +206,8 @@ import workbench.data.lake as lake
 real = lake.to_frame
 def slow(bars):
     frame = real(bars)
-    print("writing", flush=True)
+    sys.stdout.write("writing\n")
+    sys.stdout.flush()
     time.sleep(0.5)
     return frame
 lake.to_frame = slow
@@ -220,13 +222,24 @@ def test_ctrl_c_while_the_lake_is_written(number: signal.Signals, home: Path, tm
     good = write_series(tmp_path / "first", "binance-spot/1h/BTCUSDT", some_bars())
     assert main(["data", "import", str(good)]) == 0
     before = tree(home)
-    for symbol in ("ADAUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"):
+    for symbol in (
+        "ADAUSDT",
+        "BNBUSDT",
+        "DOTUSDT",
+        "ETCUSDT",
+        "ETHUSDT",
+        "LTCUSDT",
+        "SOLUSDT",
+        "TRXUSDT",
+        "UNIUSDT",
+        "XRPUSDT",
+    ):
         write_series(tmp_path / "in", f"binance-spot/1h/{symbol}", some_bars())
     command = [sys.executable, "-c", SLOW_IMPORT, "data", "import", str(tmp_path / "in")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert [process.stdout.readline() for _ in range(2)] == ["writing\n"] * 2
+        assert [process.stdout.readline() for _ in range(WRITERS_N + 1)] == ["writing\n"] * (WRITERS_N + 1)
         time.sleep(0.1)
         assert any(p.name != "BTCUSDT" for p in (home / "lake" / "bars" / "binance-spot" / "1h").iterdir()), (
             "a file is there already"

@@ -230,7 +230,7 @@ def test_a_damaged_file_of_the_demo_is_written_anew(home: Path, tmp_path: Path) 
     import_bars(home, FileProvider(tmp_path / "more"))
     manifest = prepare_dataset(home, tmp_path / "own")
     before = tree(home / "lake")
-    (home / "lake" / manifest.files[0].path).unlink()
+    (home / "lake" / manifest.files[0].paths()[0]).unlink()
     assert prepare_dataset(home, tmp_path / "own") == manifest
     assert tree(home / "lake") == before
 

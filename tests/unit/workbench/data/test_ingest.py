@@ -10,9 +10,11 @@ import pytest
 from runtime.errors import DataError, EnvironmentFailure, GateError, VerificationError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without, write_frame, write_ohlcvt, write_series
 from workbench.data.bars import Bars, read_parquet, to_frame
-from workbench.data.ingest import COMPLETED, ImportResult, import_bars
-from workbench.data.lake import Lake, bars_path
+from workbench.data.ingest import ImportResult, import_bars
+from workbench.data.lake import Lake
+from workbench.data.merge import COMPLETED
 from workbench.data.providers.files import FileProvider
+from workbench.data.segments import series_digest, split
 
 KEY = "binance-spot/1h/BTCUSDT"
 
@@ -25,13 +27,18 @@ def bring(home: Path, folder: Path, bars: Bars, key: str = KEY, correction: str 
 def stored(home: Path, key: str = KEY) -> Bars:
     entry = Lake(home).catalog().get(key)
     assert entry is not None
-    return Lake(home).read(entry.path, entry.current.sha256)
+    return Lake(home).read(entry.key, entry.current.segments)
+
+
+def content(bars: Bars, interval: str = "1h") -> str:
+    return series_digest(p.segment for p in split(bars, interval))
 
 
 def test_bars_arrive_exactly_and_nothing_is_invented(home: Path, tmp_path: Path) -> None:
     bars = without(some_bars(trades=True), 5, 6)
     result = bring(home, tmp_path / "in", bars)
-    assert stored(home).digest == bars.digest == result.series[0].sha256
+    assert stored(home).digest == bars.digest
+    assert result.series[0].sha256 == content(bars)
     assert result.series[0].added_n == 46
 
 
@@ -43,14 +50,13 @@ def test_importing_again_changes_no_byte(home: Path, tmp_path: Path) -> None:
     assert result.series[0].unchanged
 
 
-def test_newer_bars_make_a_new_version_and_the_old_file_stays(home: Path, tmp_path: Path) -> None:
+def test_newer_bars_extend_the_version_and_the_old_file_stays(home: Path, tmp_path: Path) -> None:
     bring(home, tmp_path / "in", some_bars(48))
     before = tree(home / "lake" / "bars")
     bring(home, tmp_path / "in", some_bars(72))
     entry = Lake(home).catalog().get(KEY)
     assert entry is not None
-    assert [v.rows for v in entry.versions] == [48, 72]
-    assert entry.current.added_n == 24
+    assert [v.rows for v in entry.versions] == [72]
     assert before.items() <= tree(home / "lake" / "bars").items()
 
 
@@ -70,7 +76,7 @@ def test_the_lake_does_not_depend_on_the_order_of_imports(tmp_path: Path) -> Non
         assert entry is not None
         assert entry.current.unclosed_t == ()
         digests.add(entry.current.sha256)
-    assert digests == {whole.digest}
+    assert digests == {content(whole)}
 
 
 def test_a_forming_bar_may_be_completed_and_the_change_is_on_record(home: Path, tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_a_forming_bar_may_be_completed_and_the_change_is_on_record(home: Path, 
     entry = Lake(home).catalog().get(KEY)
     assert entry is not None
     version = entry.current
-    assert (version.changed_n, version.reason, version.added_n) == (1, COMPLETED, 17)
+    assert (version.changed_n, version.reason, version.rows) == (1, COMPLETED, 48)
     assert [(c.open_t, c.column, c.old) for c in version.changes] == [(START_T + 30 * HOUR_T, "volume", 0.25)]
     assert entry.versions[0].unclosed_t == (START_T + 30 * HOUR_T,)
 
@@ -96,7 +102,7 @@ def test_a_bar_that_turns_out_to_have_been_whole_is_no_longer_open(home: Path, t
     assert before is not None
     assert after is not None
     assert (before.current.unclosed_t, after.current.unclosed_t) == ((START_T + 30 * HOUR_T,), ())
-    assert before.current.sha256 == after.current.sha256 == whole.digest
+    assert before.current.sha256 == after.current.sha256 == content(whole)
 
 
 def test_bars_on_record_change_only_with_a_reason(home: Path, tmp_path: Path) -> None:
@@ -181,7 +187,7 @@ def test_an_altered_lake_file_is_noticed(home: Path, tmp_path: Path) -> None:
     bring(home, tmp_path, some_bars())
     entry = Lake(home).catalog().get(KEY)
     assert entry is not None
-    path = Lake(home).root / entry.path
+    path = Lake(home).root / entry.paths()[0]
     to_frame(changed(some_bars(), 7, close=100.05)).write_parquet(path)
     with pytest.raises(VerificationError, match="holds bars with digest"):
         stored(home)
@@ -198,24 +204,29 @@ def test_an_altered_lake_file_is_noticed(home: Path, tmp_path: Path) -> None:
 def test_a_damaged_file_is_written_anew_by_an_import_of_its_bars(home: Path, tmp_path: Path, damage: str, history: str) -> None:
     """The lake is byte for byte what it was, and a longer import goes through as if nothing had happened."""
     whole = some_bars(96)
-    bring(home, tmp_path / "a", whole.take(slice(0, 48)))
-    if history in {"two imports", "an older version"}:
+    first = whole.take(slice(0, 48))
+    if history == "an older version":
+        first = without(first, 20, 21)
+    bring(home, tmp_path / "a", first)
+    if history == "two imports":
         bring(home, tmp_path / "b", whole.take(slice(48, 96)))
+    elif history == "an older version":
+        bring(home, tmp_path / "b", whole.take(slice(0, 48)))
     entry = Lake(home).catalog().get(KEY)
     assert entry is not None
     before = tree(home)
-    lost = entry.versions[0] if history == "an older version" else entry.current
-    path = home / "lake" / bars_path(KEY, lost.sha256)
+    (lost,) = entry.versions[0].segments
+    path = home / "lake" / lost.path(KEY)
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":
         path.write_bytes(path.read_bytes()[:-200])
     else:
         to_frame(changed(some_bars(), 7, close=100.05)).write_parquet(path)
-    again = {"two imports": slice(48, 96), "then longer": slice(0, 96)}.get(history, slice(0, 48))
-    done = bring(home, tmp_path / "again", whole.take(again)).series[0]
+    longer = history in {"two imports", "then longer"}
+    done = bring(home, tmp_path / "again", whole if longer else first).series[0]
     assert done.restored
-    assert Lake(home).holds(bars_path(KEY, lost.sha256), lost.sha256)
+    assert Lake(home).holds(KEY, lost)
     if history == "then longer":
         assert (stored(home).digest, done.added_n) == (whole.digest, 48)
     else:
@@ -227,7 +238,7 @@ def test_a_damaged_file_stays_damaged_when_other_bars_come(home: Path, tmp_path:
     bring(home, tmp_path, some_bars())
     entry = Lake(home).catalog().get(KEY)
     assert entry is not None
-    (home / "lake" / entry.path).unlink()
+    (home / "lake" / entry.paths()[0]).unlink()
     before = tree(home)
     with pytest.raises(VerificationError, match="is missing") as e:
         bring(home, tmp_path, changed(some_bars(), 7, close=100.05))
