@@ -1,0 +1,148 @@
+"""The one that writes: gathers pages of many series, puts them into the lake in batches, then moves the watermarks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from runtime.errors import BallastError, DataError, EnvironmentFailure, GateError, VerificationError
+from workbench.data.bars import Bars
+from workbench.data.ingest import Delivery, absorb
+from workbench.data.providers import BarProvider
+from workbench.data.sync.board import Board, Monotonic
+from workbench.data.sync.plan import Task
+from workbench.data.sync.reader import Piece, Reached, Stop, in_order
+from workbench.data.sync.state import SyncState, Watermark
+
+BATCH_BARS: Final = 250_000
+BATCH_S: Final = 5.0
+"""A batch is written when it has this many bars, or this many seconds after the one before."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one task."""
+
+    read_n: int = 0
+    added_n: int = 0
+    late_n: int = 0
+    changed_n: int = 0
+    rows_n: int = 0
+    mark: Watermark | None = None
+    error: BallastError | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    bars: list[Bars] = field(default_factory=list)
+    reached: Reached | None = None
+
+
+class Writer:
+    """Takes pieces and writes them; make one per job, use it from one thread."""
+
+    def __init__(
+        self,
+        home: Path,
+        state: SyncState,
+        provider: BarProvider,
+        tasks: Sequence[Task],
+        stop: Stop,
+        board: Board,
+        *,
+        restatement: str = "",
+        batch_bars: int = BATCH_BARS,
+        batch_s: float = BATCH_S,
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
+        self.tallies = [Tally(rows_n=t.rows_n, mark=t.mark) for t in tasks]
+        self._home, self._state, self._provider, self._tasks = home, state, provider, tasks
+        self._stop, self._board, self._restatement = stop, board, restatement
+        self._batch_bars, self._batch_s, self._monotonic = batch_bars, batch_s, monotonic
+        self._pending: dict[int, _Pending] = {}
+        self._bars_n = 0
+        self._written_s = monotonic()
+
+    def take(self, piece: Piece) -> None:
+        """Take a piece; write the batch when it is large enough."""
+        if self.tallies[piece.task_n].error is not None:
+            return
+        pending = self._pending.setdefault(piece.task_n, _Pending())
+        if piece.bars is not None:
+            pending.bars.append(piece.bars)
+            self._bars_n += len(piece.bars)
+            self.tallies[piece.task_n].read_n += len(piece.bars)
+        pending.reached = piece.reached or pending.reached
+        if self._bars_n >= self._batch_bars:
+            self.write()
+
+    def write_if_due(self) -> None:
+        """Write the batch when the one before was long enough ago."""
+        if self._pending and self._monotonic() - self._written_s >= self._batch_s:
+            self.write()
+
+    def fail(self, task_n: int, error: BallastError) -> None:
+        """Put on record why a task is not whole; what was taken of it before is still written."""
+        if self.tallies[task_n].error is None:
+            self.tallies[task_n].error = error
+        self._stop.tasks.add(task_n)
+
+    def write(self) -> None:
+        """Write everything taken: the lake first, then the watermarks. A series the lake refuses fails alone.
+
+        Raises:
+            EnvironmentFailure: the lake or the state file cannot be written; nothing of the batch is half there.
+        """
+        batch, self._pending, self._bars_n = self._pending, {}, 0
+        gathered: dict[int, Bars] = {}
+        for n, pending in batch.items():
+            if not pending.bars:
+                continue
+            try:
+                gathered[n] = in_order(tuple(pending.bars), self._tasks[n].ref.key)
+            except DataError as e:
+                self.fail(n, e)
+                pending.reached = None
+        for n in self._absorbed(gathered):
+            batch[n].reached = None
+        self._state.advance([mark for n, p in batch.items() if p.reached and (mark := self._mark(n, p.reached)) is not None])
+        self._written_s = self._monotonic()
+
+    def _absorbed(self, gathered: dict[int, Bars]) -> list[int]:
+        """Put bars into the lake, in one commit where it takes them all; return the tasks whose bars it refused."""
+        if not gathered:
+            return []
+        try:
+            self._absorb(gathered)
+        except EnvironmentFailure:
+            raise
+        except (GateError, DataError, VerificationError) as e:
+            if len(gathered) == 1:
+                (n,) = gathered
+                self.fail(n, e)
+                return [n]
+            return [refused for n, bars in gathered.items() for refused in self._absorbed({n: bars})]
+        return []
+
+    def _absorb(self, gathered: dict[int, Bars]) -> None:
+        name, closed = self._provider.name, self._provider.closed
+        deliveries = [Delivery(self._tasks[n].ref, bars, name, closed) for n, bars in gathered.items()]
+        by_key = {self._tasks[n].ref.key: self.tallies[n] for n in gathered}
+        for done in absorb(self._home, deliveries, restatement=self._restatement):
+            tally = by_key[done.series]
+            tally.added_n += done.added_n
+            tally.late_n += done.late_n
+            tally.changed_n += done.changed_n
+            tally.rows_n = done.rows
+        self._board.kept_n += sum(len(bars) for bars in gathered.values())
+
+    def _mark(self, n: int, reached: Reached) -> Watermark | None:
+        task, tally = self._tasks[n], self.tallies[n]
+        mark = Watermark(task.source, task.ref.key, reached.from_t, reached.until_t, tally.rows_n)
+        if mark == tally.mark:
+            return None
+        tally.mark = mark
+        return mark
