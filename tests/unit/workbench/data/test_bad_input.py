@@ -206,7 +206,7 @@ import workbench.data.lake as lake
 real = lake.to_frame
 def slow(bars):
     frame = real(bars)
-    sys.stdout.write("writing\n")
+    sys.stdout.write("writing\\n")
     sys.stdout.flush()
     time.sleep(0.5)
     return frame
@@ -222,19 +222,8 @@ def test_ctrl_c_while_the_lake_is_written(number: signal.Signals, home: Path, tm
     good = write_series(tmp_path / "first", "binance-spot/1h/BTCUSDT", some_bars())
     assert main(["data", "import", str(good)]) == 0
     before = tree(home)
-    for symbol in (
-        "ADAUSDT",
-        "BNBUSDT",
-        "DOTUSDT",
-        "ETCUSDT",
-        "ETHUSDT",
-        "LTCUSDT",
-        "SOLUSDT",
-        "TRXUSDT",
-        "UNIUSDT",
-        "XRPUSDT",
-    ):
-        write_series(tmp_path / "in", f"binance-spot/1h/{symbol}", some_bars())
+    for asset in "ADA BNB DOT ETC ETH LTC SOL TRX UNI XRP".split():
+        write_series(tmp_path / "in", f"binance-spot/1h/{asset}USDT", some_bars())
     command = [sys.executable, "-c", SLOW_IMPORT, "data", "import", str(tmp_path / "in")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
