@@ -137,11 +137,20 @@ def _stoppable(report: Report) -> Report:
     """Return a report that is also the safe point where a Ctrl-C that got lost is raised again."""
 
     def tell(stage: str, done: int, total: int) -> None:
-        if _Stop.asked and threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
+        check_stop()
         report(stage, done, total)
 
     return tell
+
+
+def check_stop() -> None:
+    """Raise a Ctrl-C again that Python lost; a safe point for loops of the main thread.
+
+    Raises:
+        KeyboardInterrupt: a person asked to stop.
+    """
+    if _Stop.asked and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 # ---- the error boundary ----------------------------------------------------------------------------------------
