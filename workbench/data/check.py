@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
+from workbench.data.certificates import Certificate, certify_findings, load_certificates
 from workbench.data.findings import Finding, FindingSummary, accept, blocking, finding, summarise
 from workbench.data.gates import (
     Series,
@@ -22,11 +24,26 @@ from workbench.data.gates import (
     unclosed_findings,
 )
 from workbench.data.lake import Lake
+from workbench.data.live import Clock, clock_findings, live_findings
 from workbench.data.providers import BarProvider, read_series
+from workbench.data.second_source import judge_moves
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 SeriesKey = tuple[str, str, str]
 """Venue, interval, venue symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the live gates need to know.
+
+    Attributes:
+        clocks: by venue that is kept up to date.
+        watermarks: per series, what the synchronisation asked for (`Page.until_t`), seconds UTC.
+    """
+
+    clocks: Mapping[str, Clock]
+    watermarks: Mapping[str, int]
 
 
 class CheckedSeries(BaseModel):
@@ -68,6 +85,7 @@ def check_lake(
     interval: str | None = None,
     symbols: Sequence[str] = (),
     accepted: Sequence[str] = (),
+    live: Live | None = None,
     report: Report = silent,
 ) -> CheckResult:
     """Check series of the lake, file contents against their digests included.
@@ -78,11 +96,12 @@ def check_lake(
         interval: keeps one interval.
         symbols: keeps these venue symbols.
         accepted: findings accepted by name, for this verdict only.
+        live: what the clocks and the synchronisation say, for the live gates; None = history only.
         report: told per series.
 
     Raises:
         DataError: the lake has no such series.
-        VerificationError: a file of the lake was altered.
+        VerificationError: a file of the lake or a gap certificate was altered.
     """
     lake = Lake(home)
     entries = [
@@ -103,7 +122,28 @@ def check_lake(
         key = (e.venue, e.interval, e.symbol)
         bars[key], opened[key] = lake.read(e.key, e.current.segments), e.current.unclosed_t
     report("read lake", len(entries), len(entries))
-    return _check(bars, opened, [], accepted, report)
+    found = [] if live is None else _live_findings(bars, opened, live)
+    now_t = None if live is None else next(iter(live.clocks.values())).now_t
+    return _check(bars, opened, found, accepted, report, load_certificates(home), now_t)
+
+
+def _live_findings(bars: Mapping[SeriesKey, Bars], opened: Mapping[SeriesKey, tuple[int, ...]], live: Live) -> list[Finding]:
+    """Return what the clocks say about every series that is kept up to date; second sources and simulations are not."""
+    found = [
+        f for venue in sorted({v for v, _, _ in bars} & set(live.clocks)) for f in clock_findings(venue, live.clocks[venue])
+    ]
+    for (venue, interval, symbol), b in bars.items():
+        if venue in live.clocks and len(b):
+            key = f"{venue}/{interval}/{symbol}"
+            names = Series(symbol, key, interval_seconds(interval))
+            found += live_findings(
+                names,
+                int(b.t.max()),
+                live.clocks[venue],
+                watermark_t=live.watermarks.get(key),
+                unclosed_t=opened[venue, interval, symbol],
+            )
+    return found
 
 
 def check_files(
@@ -111,9 +151,17 @@ def check_files(
     *,
     accepted: Sequence[str] = (),
     universe: Universe | None = None,
+    now_t: int | None = None,
     report: Report = silent,
 ) -> CheckResult:
     """Check a provider's series before they are imported; what cannot be read is a finding too.
+
+    Args:
+        provider: where the bars come from.
+        accepted: findings accepted by name, for this verdict only.
+        universe: whose symbols are checked; others are skipped with a finding.
+        now_t: the clock, seconds UTC, that no bar may be ahead of; None = no clock is asked.
+        report: told per series.
 
     Raises:
         BallastError: the source itself is missing or holds nothing.
@@ -140,7 +188,7 @@ def check_files(
             continue
         opened[key] = unclosed(bars[key], interval_seconds(ref.interval), vouched=provider.closed)
     report("read bars", len(refs), len(refs))
-    return _check(bars, opened, findings, accepted, report)
+    return _check(bars, opened, findings, accepted, report, now_t=now_t)
 
 
 def _check(
@@ -149,6 +197,8 @@ def _check(
     findings: list[Finding],
     accepted: Sequence[str],
     report: Report,
+    certificates: Sequence[Certificate] = (),
+    now_t: int | None = None,
 ) -> CheckResult:
     newest: dict[tuple[str, str], int] = {}
     for (venue, interval, _), b in bars.items():
@@ -158,20 +208,21 @@ def _check(
         report("run quality gates", i, len(bars))
         venue, interval, symbol = key
         names = Series(symbol, "/".join(key), interval_seconds(interval))
-        malformed = form_findings(b, names)
+        malformed = form_findings(b, names, now_t)
         found += malformed
         if malformed:
             continue  # the history gates need well-formed bars
-        found += history_findings(b, names) + unclosed_findings(opened[key], names)
-        found += stale_findings(int(b.t[-1]), newest[venue, interval], names)
+        history = history_findings(b, names) + unclosed_findings(opened[key], names)
+        history += stale_findings(int(b.t[-1]), newest[venue, interval], names)
         other = bars.get((venue + SECOND_SOURCE_SUFFIX, interval, symbol))
         if other is not None and not form_findings(other, names):
-            found += second_source_findings(b, other, names)
+            history = judge_moves(history, b, other, names.interval_t) + second_source_findings(b, other, names)
+        found += history
     report("run quality gates", len(bars), len(bars))
     rows = [
         CheckedSeries(series="/".join(k), rows=len(b), first_t=int(b.t.min()), last_t=int(b.t.max())) for k, b in bars.items()
     ]
-    return CheckResult(series=tuple(rows), findings=tuple(accept(found, accepted)))
+    return CheckResult(series=tuple(rows), findings=tuple(certify_findings(accept(found, accepted), certificates)))
 
 
 def only_venue(home: Path, interval: str) -> str:

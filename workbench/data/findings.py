@@ -143,12 +143,16 @@ def accept(findings: Iterable[Finding], names: Sequence[str]) -> list[Finding]:
     wanted = frozenset(names)
 
     def covered(f: Finding) -> bool:
-        symbols = {f.symbol, *(key.rsplit("/", 1)[-1] for key in f.series.split("+"))}
-        by_symbol = {f"{f.gate}:{s}" for s in symbols}
-        by_time = {f"{name}:{iso(f.first_t)}" for name in by_symbol}
-        return f.severity == "blocking" and not wanted.isdisjoint({f.gate} | by_symbol | by_time)
+        return f.severity == "blocking" and not wanted.isdisjoint(names_of(f))
 
     return [f.model_copy(update={"accepted": True}) if covered(f) else f for f in findings]
+
+
+def names_of(f: Finding) -> set[str]:
+    """Return every name that covers a finding: its gate, gate and symbol (asset or venue symbol), and either with its time."""
+    symbols = {f.symbol, *(key.rsplit("/", 1)[-1] for key in f.series.split("+"))}
+    by_symbol = {f"{f.gate}:{s}" for s in symbols}
+    return {f.gate} | by_symbol | {f"{name}:{iso(f.first_t)}" for name in by_symbol}
 
 
 def blocking(findings: Iterable[Finding]) -> list[Finding]:
