@@ -122,6 +122,20 @@ def list_command(venue: Venue = None, out: Home = None, json: Json = False) -> N
     show_entries(stdout_console(), entries)
 
 
+@data.command("prune")
+def prune_command(out: Home = None, json: Json = False) -> None:
+    """Remove files of the lake that neither its catalog nor a dataset names, an hour after they were written."""
+    from workbench.data.prune import prune_lake
+
+    removed = prune_lake(home_path(out))
+    if json:
+        print_json({"removed": removed})
+        return
+    for path in removed:
+        typer.echo(f"removed {path}")
+    typer.echo(f"{len(removed)} file{'' if len(removed) == 1 else 's'} removed")
+
+
 @dataset.command("build")
 def build_command(
     venue: Venue = None,

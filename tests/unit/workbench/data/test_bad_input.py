@@ -222,7 +222,7 @@ def test_ctrl_c_while_the_lake_is_written(number: signal.Signals, home: Path, tm
     good = write_series(tmp_path / "first", "binance-spot/1h/BTCUSDT", some_bars())
     assert main(["data", "import", str(good)]) == 0
     before = tree(home)
-    for asset in "ADA BNB DOT ETC ETH LTC SOL TRX UNI XRP".split():
+    for asset in ["ADA", "BNB", "DOT", "ETC", "ETH", "LTC", "SOL", "TRX", "UNI", "XRP"]:
         write_series(tmp_path / "in", f"binance-spot/1h/{asset}USDT", some_bars())
     command = [sys.executable, "-c", SLOW_IMPORT, "data", "import", str(tmp_path / "in")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
