@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from runtime.adapters.local_kraken.pairs import PairInfo, asset_decimals
@@ -67,11 +68,16 @@ class Answer(NamedTuple):
     snapshot: bool | None = None
 
 
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
 def rfc3339(time_ns: int, digits: Literal[6, 9] = 6) -> str:
     """Return a UTC time as the venue writes it: six digits of a second almost everywhere, nine in the head of `ohlc`."""
     seconds, rest_ns = divmod(time_ns, NS)
     fraction = f"{rest_ns:09d}"[:digits]
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction}Z"
+    return f"{_second(seconds)}.{fraction}Z"
 
 
 def _text(value: str) -> str:
@@ -113,9 +119,7 @@ def answer(reply: Answer, at_ns: int, req_id: int | None) -> str:
     """Return an acknowledgement or a refusal: keys in alphabetical order, as the venue sends them."""
     if reply.error:
         symbol = f'"symbol":{_text(reply.symbol)},' if reply.symbol else ""
-        return (
-            f'{{"error":{_text(reply.error)},"method":{_text(reply.method)},{_req(req_id)}"success":false,{symbol}{_times(at_ns)}}}'
-        )
+        return f'{{"error":{_text(reply.error)},"method":{_text(reply.method)},{_req(req_id)}"success":false,{symbol}{_times(at_ns)}}}'
     result = [f'"channel":"{reply.channel}"']
     if reply.depth:
         result.append(f'"depth":{reply.depth}')
@@ -127,7 +131,9 @@ def answer(reply: Answer, at_ns: int, req_id: int | None) -> str:
         result.append(f'"snapshot":{"true" if reply.snapshot else "false"}')
     if reply.symbol:
         result.append(f'"symbol":{_text(reply.symbol)}')
-    warning = {"ohlc": OHLC_WARNING, "instrument": INSTRUMENT_WARNING}.get(reply.channel) if reply.method == "subscribe" else None
+    warning = (
+        {"ohlc": OHLC_WARNING, "instrument": INSTRUMENT_WARNING}.get(reply.channel) if reply.method == "subscribe" else None
+    )
     if warning:
         result.append(f'"warnings":["{warning}"]')
     body = ",".join(result)
@@ -172,10 +178,12 @@ def ticker(kind: Kind, pair: PairInfo, now: Ticker, at_ns: int) -> str:
         "ticker",
         kind,
         [
-            f'{{"symbol":"{pair.symbol}","bid":{now.bid:.{price}f},"bid_qty":{now.bid_qty:.{lot}f},"ask":{now.ask:.{price}f},'
-            f'"ask_qty":{now.ask_qty:.{lot}f},"last":{now.last:.{price}f},"volume":{now.volume:.{lot}f},"vwap":{now.vwap:.{price}f},'
-            f'"low":{now.low:.{price}f},"high":{now.high:.{price}f},"change":{now.change:.{price}f},'
-            f'"change_pct":{now.change_pct:.2f},"trades":{now.trades_n},"timestamp":"{rfc3339(at_ns)}"}}'
+            (
+                f'{{"symbol":"{pair.symbol}","bid":{now.bid:.{price}f},"bid_qty":{now.bid_qty:.{lot}f},"ask":{now.ask:.{price}f},'
+                f'"ask_qty":{now.ask_qty:.{lot}f},"last":{now.last:.{price}f},"volume":{now.volume:.{lot}f},"vwap":{now.vwap:.{price}f},'
+                f'"low":{now.low:.{price}f},"high":{now.high:.{price}f},"change":{now.change:.{price}f},'
+                f'"change_pct":{now.change_pct:.2f},"trades":{now.trades_n},"timestamp":"{rfc3339(at_ns)}"}}'
+            )
         ],
     )
 
@@ -194,8 +202,10 @@ def book(kind: Kind, pair: PairInfo, change: Change, checksum: int, at_ns: int) 
         "book",
         kind,
         [
-            f'{{"symbol":"{pair.symbol}","bids":[{_levels(change.bids, pair)}],"asks":[{_levels(change.asks, pair)}],'
-            f'"checksum":{checksum},"timestamp":"{rfc3339(at_ns)}"}}'
+            (
+                f'{{"symbol":"{pair.symbol}","bids":[{_levels(change.bids, pair)}],"asks":[{_levels(change.asks, pair)}],'
+                f'"checksum":{checksum},"timestamp":"{rfc3339(at_ns)}"}}'
+            )
         ],
     )
 
