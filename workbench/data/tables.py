@@ -19,7 +19,7 @@ STYLES = {"fatal": "bold red", "blocking": "yellow", "note": "dim"}
 DIGEST_HEX = 12
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str = "") -> Table:
+def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str = "") -> Table:
     """Return a table whose columns keep their full width but for one flexible column, which wraps.
 
     A column whose cells are all numbers is set to the right.
@@ -39,7 +39,7 @@ def _findings(rows: Sequence[FindingSummary]) -> RenderableType:
     if not rows:
         return Text("No findings.")
     cells = [(r.gate, r.symbol, str(r.findings_n), str(r.accepted_n), str(r.rows_n), r.example) for r in rows]
-    table = _table("Findings", ("gate", "symbol", "n", "accepted", "bars", "worst"), cells, flexible="worst")
+    table = plain_table("Findings", ("gate", "symbol", "n", "accepted", "bars", "worst"), cells, flexible="worst")
     for row, summary in zip(table.rows, rows, strict=True):
         row.style = STYLES[summary.severity]
     return table
@@ -57,7 +57,7 @@ def show_import(console: Console, result: ImportResult) -> None:
         )
         for s in result.series
     ]
-    console.print(_table(f"Imported from {result.source}", ("series", "bars", "added", "changed", "digest"), rows))
+    console.print(plain_table(f"Imported from {result.source}", ("series", "bars", "added", "changed", "digest"), rows))
     for f in result.findings:
         console.print(Text(f"{f.gate}: {f.detail}", style=STYLES[f.severity]))
     console.print(f"{result.changed_n} of {len(result.series)} series changed, {len(result.findings)} skipped")
@@ -84,13 +84,13 @@ def show_entries(console: Console, entries: Sequence[Entry]) -> None:
         )
         for e in entries
     ]
-    console.print(_table(f"{len(entries)} series", ("series", "bars", "first", "last", "versions", "digest"), rows))
+    console.print(plain_table(f"{len(entries)} series", ("series", "bars", "first", "last", "versions", "digest"), rows))
 
 
 def show_dataset(console: Console, manifest: DatasetManifest) -> None:
     """Show a dataset: what it is, its files, its findings and its assumptions."""
     rows = [(f.symbol, f.series, str(f.rows), iso(f.first_t), iso(f.last_t), f.sha256[:DIGEST_HEX]) for f in manifest.files]
-    files = _table("Files", ("asset", "series", "bars", "first", "last", "digest"), rows)
+    files = plain_table("Files", ("asset", "series", "bars", "first", "last", "digest"), rows)
     head = Text(describe(manifest), style="bold")
     state = f"verdict {manifest.verdict}, {len(manifest.gaps)} gaps, as of {iso(manifest.as_of_t)}"
     head.append(f"\ndataset_hash {manifest.dataset_hash}\n{state}")

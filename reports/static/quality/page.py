@@ -1,0 +1,343 @@
+"""Everything the quality page prints, put together from its inputs: the templates themselves compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
+from typing import Final
+
+from reports.static.numbers import count, measure, plural, utc
+from reports.static.quality import heatmap
+from reports.static.quality.facts import Inputs, SeriesFacts
+from workbench.data.findings import GATES, Finding
+from workbench.data.reconcile import Reconciled, Reconciliation
+
+GAPS_SHOWN_N: Final = 100
+WORST_SHOWN_N: Final = 8
+CHANGES_SHOWN_N: Final = 25
+SEVERITIES: Final = {
+    "fatal": "malformed bars, never accepted",
+    "blocking": "blocks a dataset until accepted by name",
+    "note": "blocks nothing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: one word, one line, and the sentences that carry it."""
+
+    word: str
+    mark: str
+    headline: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One series in the heat map and in the table."""
+
+    name: str
+    label: str
+    asset: str
+    rows_n: int
+    expected_n: int
+    missing_n: int
+    gaps_n: int
+    zero_n: int
+    first_t: int
+    last_t: int
+    versions_n: int
+    late_n: int
+    changed_n: int
+    stand_n: int
+    findings_n: int
+    share: str
+    says: str
+    cells: tuple[heatmap.Cell, ...]
+    marks: tuple[heatmap.Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The series of one venue and interval."""
+
+    name: str
+    simulated: bool
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """One hole."""
+
+    series: str
+    first_t: int
+    last_t: int
+    bars_n: int
+    state: str
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """What one gate found, and its worst findings."""
+
+    gate: str
+    meaning: str
+    severity: str
+    findings_n: int
+    series_n: int
+    rows_n: int
+    accepted_n: int
+    stand_n: int
+    worst: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One version of a series that has more than one, or that carries evidence."""
+
+    series: str
+    number: int
+    current: bool
+    sha256: str
+    rows_n: int
+    first_t: int
+    last_t: int
+    late_n: int
+    changed_n: int
+    reason: str
+    sources: tuple[str, ...]
+    changes: tuple[tuple[int, str, str, str, str], ...]
+    changes_more_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One quality report."""
+
+    title: str
+    simulated: bool
+    some_simulated: bool
+    verdict: Verdict
+    lake_digest: str
+    as_of_t: int
+    facts: tuple[tuple[str, str], ...]
+    unit: str
+    columns_n: int
+    ticks: tuple[tuple[int, int, str, bool], ...]
+    groups: tuple[Group, ...]
+    map_says: str
+    gaps: tuple[GapRow, ...]
+    gaps_n: int
+    gaps_more_n: int
+    gaps_more_bars_n: int
+    gates: tuple[GateRow, ...]
+    reconciled: tuple[Reconciled, ...]
+    agreement: tuple[str, ...]
+    versions: tuple[VersionRow, ...]
+    commands: tuple[str, ...]
+
+
+def build(inputs: Inputs) -> Page:
+    """Return the page's content."""
+    settled = frozenset(inputs.certificates)
+    first_t, last_t = min(int(s.t[0]) for s in inputs.series), max(int(s.t[-1]) for s in inputs.series)
+    unit, grid = heatmap.columns(first_t, last_t)
+    holes = _gaps(inputs)
+    groups = _groups(inputs, grid, settled)
+    simulated = [s.simulated for s in inputs.series]
+    return Page(
+        title=" ".join(x for x in (inputs.venue, inputs.interval) if x) or "whole lake",
+        simulated=all(simulated),
+        some_simulated=any(simulated),
+        verdict=_verdict(inputs, settled),
+        lake_digest=inputs.lake_digest,
+        as_of_t=max(int(s.t[-1]) + s.interval_t for s in inputs.series),
+        facts=_facts(inputs),
+        unit=unit,
+        columns_n=len(grid),
+        ticks=heatmap.ticks(unit, grid),
+        groups=groups,
+        map_says=_map_says(inputs),
+        gaps=tuple(holes[:GAPS_SHOWN_N]),
+        gaps_n=len(holes),
+        gaps_more_n=len(holes[GAPS_SHOWN_N:]),
+        gaps_more_bars_n=sum(g.bars_n for g in holes[GAPS_SHOWN_N:]),
+        gates=_gates(inputs, settled),
+        reconciled=inputs.reconciled,
+        agreement=tuple(agreement(pair) for r in inputs.reconciled for pair in r.pairs),
+        versions=tuple(_versions(inputs.series)),
+        commands=_commands(inputs),
+    )
+
+
+def share_text(present_n: int, expected_n: int) -> str:
+    """Return a share of bars in percent, never rounded up: only what is complete reads 100 %."""
+    if present_n >= expected_n:
+        return "100 %"
+    value = Decimal(100 * present_n) / Decimal(expected_n)
+    return f"{value.quantize(Decimal('0.01'), ROUND_DOWN)} %"
+
+
+def _verdict(inputs: Inputs, settled: frozenset[str]) -> Verdict:
+    findings = inputs.check.findings
+    fatal = [f for f in findings if f.severity == "fatal"]
+    stand = [f for f in findings if heatmap.stands(f, settled)]
+    if fatal:
+        n = len({f.series for f in fatal})
+        return Verdict("BLOCKED", "bad", f"No: {plural(n, 'series', 'series')} malformed.", _caveats(inputs))
+    if stand:
+        gates = len({f.gate for f in stand})
+        line = f"Not yet: {plural(len(stand), 'finding')} of {plural(gates, 'gate')} must be accepted by name, or corrected."
+        return Verdict("BLOCKED", "warn", line, _caveats(inputs))
+    if any(f.accepted for f in findings) or settled:
+        return Verdict("ACCEPTED", "ok", "Yes, with what was accepted by name.", _caveats(inputs))
+    return Verdict("CLEAN", "ok", "Yes: no gate stands in the way.", _caveats(inputs))
+
+
+def _caveats(inputs: Inputs) -> tuple[str, ...]:
+    there, could = sum(len(s.t) for s in inputs.series), sum(s.expected_n for s in inputs.series)
+    said = [
+        f"{count(there)} of {count(could)} bars between the first and the last one of each series are there "
+        f"({share_text(there, could)}). Nothing was filled in."
+        if there < could
+        else f"Every bar between the first and the last one of each series is there: {count(there)} of them."
+    ]
+    worst = max(inputs.series, key=lambda s: (max((n * s.interval_t for _, _, n in s.gaps), default=0), s.entry.key))
+    if worst.gaps:
+        a, z, n = max(worst.gaps, key=lambda g: g[2])
+        said.append(f"The longest hole: {worst.entry.key}, {plural(n, 'bar')} from {utc(a)} to {utc(z)}.")
+    changed = [s for s in inputs.series if any(v.changed_n or v.late_n for v in s.entry.versions)]
+    if changed:
+        said.append(f"{plural(len(changed), 'series', 'series')} had late or changed bars; the evidence is below.")
+    said += [agreement(pair) for r in inputs.reconciled for pair in r.pairs if r.b == f"{r.a}-b"][:2]
+    return tuple(said)
+
+
+def agreement(pair: Reconciliation) -> str:
+    """Return how well two sources agree, in one sentence."""
+    name = pair.asset + (f" ({pair.ticker})" if pair.ticker else "")
+    between = f"{name}: {pair.series_a} and {pair.series_b}"
+    if not pair.both_n:
+        return f"{between} have no bar in common."
+    same = f"{count(pair.equal_n)} of {count(pair.both_n)} common bars are equal in every price"
+    return f"{between}: {same}; closes differ by {measure(pair.median_bp, 2)} bp in the median, {measure(pair.max_bp, 2)} bp at most."
+
+
+def _facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
+    findings = inputs.check.findings
+    venues = sorted({s.entry.venue for s in inputs.series})
+    by_severity = {k: sum(f.severity == k for f in findings) for k in SEVERITIES}
+    told = ", ".join(f"{count(n)} {k}" for k, n in by_severity.items() if n) or "none"
+    accepted = sum(f.accepted for f in findings)
+    holes = sum(len(s.gaps) for s in inputs.series)
+    return (
+        (
+            "Series",
+            f"{len(inputs.series)}"
+            + ("" if len(inputs.series) == inputs.lake_series_n else f" of {inputs.lake_series_n} in the lake"),
+        ),
+        ("Assets", count(len({s.asset for s in inputs.series if s.asset}))),
+        ("Bars", count(sum(len(s.t) for s in inputs.series))),
+        ("Missing inside", f"{count(sum(s.missing_n for s in inputs.series))} in {plural(holes, 'gap')}"),
+        ("Findings", told + (f"; {count(accepted)} accepted" if accepted else "")),
+        ("Venues", ", ".join(venues)),
+    )
+
+
+def _groups(inputs: Inputs, grid: Sequence[heatmap.Column], settled: frozenset[str]) -> tuple[Group, ...]:
+    found: dict[str, list[SeriesFacts]] = {}
+    for s in inputs.series:
+        found.setdefault(f"{s.entry.venue} {s.entry.interval}", []).append(s)
+    return tuple(Group(name, rows[0].simulated, tuple(_row(s, grid, settled) for s in rows)) for name, rows in found.items())
+
+
+def _row(s: SeriesFacts, grid: Sequence[heatmap.Column], settled: frozenset[str]) -> Row:
+    versions = s.entry.versions
+    stand_n = sum(heatmap.stands(f, settled) for f in s.findings)
+    share = share_text(len(s.t), s.expected_n)
+    first_t, last_t = int(s.t[0]), int(s.t[-1])
+    return Row(
+        name=s.entry.key, label=s.entry.symbol, asset=s.asset,
+        rows_n=len(s.t), expected_n=s.expected_n, missing_n=s.missing_n, gaps_n=len(s.gaps), zero_n=s.zero_n,
+        first_t=first_t, last_t=last_t,
+        versions_n=len(versions), late_n=sum(v.late_n for v in versions), changed_n=sum(v.changed_n for v in versions),
+        stand_n=stand_n, findings_n=len(s.findings),
+        share=share,
+        says=f"{s.entry.key}: {utc(first_t)} to {utc(last_t)}, {share} of {count(s.expected_n)} bars, {plural(len(s.gaps), 'gap')}, "
+        f"{plural(len(s.findings), 'finding')}",
+        cells=heatmap.cells(s.t, s.interval_t, grid, s.gaps),
+        marks=heatmap.marks(s.findings, grid, settled),
+    )  # fmt: skip
+
+
+def _map_says(inputs: Inputs) -> str:
+    whole = [s for s in inputs.series if not s.gaps]
+    low = min(inputs.series, key=lambda s: (Decimal(len(s.t)) / s.expected_n, s.entry.key))
+    text = f"{plural(len(whole), 'series', 'series')} of {len(inputs.series)} have no hole."
+    return text + (
+        f" The thinnest is {low.entry.key} with {share_text(len(low.t), low.expected_n)} of its bars." if low.gaps else ""
+    )
+
+
+def _gaps(inputs: Inputs) -> list[GapRow]:
+    """Return every hole, longest in time first."""
+    found = []
+    for s in inputs.series:
+        by_start = {f.first_t: f for f in s.findings if f.gate == "gap"}
+        for a, z, n in s.gaps:
+            f = by_start.get(a)
+            certificate = inputs.certificates.get(f.name, "") if f else ""
+            state = "certified" if certificate else "accepted" if f and f.accepted else "blocks"
+            found.append((n * s.interval_t, GapRow(s.entry.key, a, z, n, state, certificate)))
+    found.sort(key=lambda pair: (-pair[0], pair[1].series, pair[1].first_t))
+    return [row for _, row in found]
+
+
+def _gates(inputs: Inputs, settled: frozenset[str]) -> tuple[GateRow, ...]:
+    rows = []
+    for gate, (severity, meaning) in GATES.items():
+        group = [f for f in inputs.check.findings if f.gate == gate]
+        if not group:
+            continue
+        worst = sorted(group, key=lambda f: (f.accepted, -inputs.width.get(f, 0.0), -f.rows_n, f.series, f.first_t))
+        rows.append(
+            GateRow(
+                gate, meaning, severity, len(group), len({f.series for f in group}), sum(f.rows_n for f in group),
+                sum(f.accepted for f in group), sum(heatmap.stands(f, settled) for f in group), tuple(worst[:WORST_SHOWN_N]),
+            )
+        )  # fmt: skip
+    order = list(SEVERITIES)
+    return tuple(sorted(rows, key=lambda r: (order.index(r.severity), -r.stand_n, list(GATES).index(r.gate))))
+
+
+def _versions(series: Sequence[SeriesFacts]) -> list[VersionRow]:
+    """Return the versions of every series that ever changed."""
+    rows = []
+    for s in series:
+        versions = s.entry.versions
+        if len(versions) == 1 and not (versions[0].late_n or versions[0].changed_n):
+            continue
+        for i, v in enumerate(versions):
+            changes = tuple((c.open_t, c.column, f"{c.old:.12g}", f"{c.new:.12g}", bp_text(c.old, c.new)) for c in v.changes)
+            rows.append(
+                VersionRow(
+                    s.entry.key, i + 1, i == len(versions) - 1, v.sha256, v.rows, v.first_t, v.last_t, v.late_n, v.changed_n,
+                    v.reason, v.sources, changes[:CHANGES_SHOWN_N], len(changes[CHANGES_SHOWN_N:]),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def bp_text(old: float, new: float) -> str:
+    """Return a change in basis points with its sign, or nothing when there is no base."""
+    return measure((new / old - 1.0) * 10_000.0, 1, sign=True) if old else ""
+
+
+def _commands(inputs: Inputs) -> tuple[str, ...]:
+    chosen = (("venue", inputs.venue), ("interval", inputs.interval))
+    options = "".join(f" --{name} {value}" for name, value in chosen if value)
+    pairs = [f"ballast data reconcile {r.a} {r.b} --interval {r.interval}" for r in inputs.reconciled]
+    return (f"ballast data check{options} --json", f"ballast quality{options}", *pairs)
