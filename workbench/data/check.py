@@ -123,8 +123,7 @@ def check_lake(
         bars[key], opened[key] = lake.read(e.key, e.current.segments), e.current.unclosed_t
     report("read lake", len(entries), len(entries))
     found = [] if live is None else _live_findings(bars, opened, live)
-    now_t = None if live is None else next(iter(live.clocks.values())).now_t
-    return _check(bars, opened, found, accepted, report, load_certificates(home), now_t)
+    return _check(bars, opened, found, accepted, report, load_certificates(home))
 
 
 def _live_findings(bars: Mapping[SeriesKey, Bars], opened: Mapping[SeriesKey, tuple[int, ...]], live: Live) -> list[Finding]:

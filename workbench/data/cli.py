@@ -13,6 +13,7 @@ import typer
 from runtime.console import print_json, progress, stdout_console, time_option
 from runtime.errors import EXIT_GATE, UsageError
 from runtime.home import home_path
+from workbench.data import commands_certificates, commands_compare
 
 if TYPE_CHECKING:
     from runtime.progress import Report
@@ -27,6 +28,9 @@ Venue = Annotated[str | None, typer.Option("--venue", help="Venue, such as binan
 Accept = Annotated[
     list[str] | None, typer.Option("--accept", help="Accept findings by name: GATE, GATE:SYMBOL or one in full.")
 ]
+
+data.command("certify")(commands_certificates.certify)
+data.command("certificates")(commands_certificates.certificates)
 
 
 @data.command("import")
@@ -72,38 +76,39 @@ def check_command(
     interval: Annotated[str | None, typer.Option("--interval", help="Only this interval.")] = None,
     symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these venue symbols of the lake.")] = None,
     accept: Accept = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option("--rows", help="Show the very bars of findings: GATE, GATE:SYMBOL or one in full."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also hold the newest bars against this machine's clock and the venue's.")
+    ] = False,
     out: Home = None,
     json: Json = False,
 ) -> None:
     """Run the quality gates and list what they find; exit code 4 when a finding would block a dataset."""
-    from workbench.data.check import check_files, check_lake
-    from workbench.data.providers.files import FileProvider
+    from workbench.data.commands_check import run_check, show_rows
 
     with progress() as report:
-        if path is not None:
-            result = check_files(FileProvider(path, venue=venue, interval=interval), accepted=accept or [], report=report)
-        else:
-            result = check_lake(
-                home_path(out),
-                venue=venue,
-                interval=interval,
-                symbols=symbol or [],
-                accepted=accept or [],
-                report=report,
-            )
+        result, found = run_check(
+            home_path(out), path, venue, interval, symbol or [], accept or [], rows or [], live=live, report=report
+        )
     if json:
+        shown = {"rows": [r.model_dump(mode="json") for r in found]} if rows else {}
         print_json(
             {
                 "verdict": result.verdict,
                 "series": [s.model_dump(mode="json") for s in result.series],
                 "summary": [r.model_dump(mode="json") for r in result.summary()],
                 "findings": [{"name": f.name, **f.model_dump(mode="json")} for f in result.findings],
+                **shown,
             }
         )
     else:
         from workbench.data.tables import show_check
 
         show_check(stdout_console(), result)
+        show_rows(stdout_console(), found)
     if result.verdict == "blocked":
         raise typer.Exit(EXIT_GATE)
 
@@ -134,6 +139,10 @@ def prune_command(out: Home = None, json: Json = False) -> None:
     for path in removed:
         typer.echo(f"removed {path}")
     typer.echo(f"{len(removed)} file{'' if len(removed) == 1 else 's'} removed")
+
+
+data.command("diff")(commands_compare.diff)
+data.command("reconcile")(commands_compare.reconcile)
 
 
 @dataset.command("build")

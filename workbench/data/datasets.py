@@ -7,6 +7,7 @@ clock and no order of imports, and every later artefact names it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -19,16 +20,20 @@ from runtime.errors import DataError, GateError, UsageError, VerificationError
 from runtime.files import write_bytes
 from runtime.inference.panel import BarPanel
 from runtime.progress import Report, silent
+from workbench.data.asset_findings import asset_findings
 from workbench.data.bars import interval_seconds
+from workbench.data.certificates import Certificate, certify_findings, load_certificates
 from workbench.data.chains import Part, asset_chains, joined_bars
 from workbench.data.findings import Finding, accept, blocking, finding, summarise
-from workbench.data.gates import Series, gaps, history_findings, second_source_findings, stale_findings, unclosed_findings
-from workbench.data.lake import Catalog, Lake, Shelf
+from workbench.data.gates import gaps
+from workbench.data.lake import Lake, Shelf
 from workbench.data.segments import Segment, overlapping, series_digest
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, iso, load_universe
+from workbench.data.universe import Universe, iso, load_universe
 
 YEAR_T: Final = 365 * 86_400
 SIMULATED_VENUE: Final = "simulated"
+HASH_HEX: Final = 64
+FORMAT: Final = 2
 
 
 class _Frozen(BaseModel):
@@ -74,7 +79,7 @@ class DatasetManifest(_Frozen):
     """What a dataset is. All times are seconds UTC; `first_t` and `last_t` are opening times, `as_of_t` is a closing time."""
 
     dataset_hash: str
-    format: int = 2
+    format: int = FORMAT
     source: str
     simulated: bool
     venue: str
@@ -140,7 +145,7 @@ def build_dataset(
         DataError: the lake has no such series.
         UsageError: an unknown asset, interval or finding name.
         GateError: findings block and are not accepted. Nothing was written.
-        VerificationError: a lake file does not hold what it should.
+        VerificationError: a lake file does not hold what it should, or a gap certificate was altered.
     """
     manifest = draft_dataset(
         Lake(home),
@@ -153,6 +158,7 @@ def build_dataset(
         quote=quote,
         assumptions=assumptions,
         universe=universe,
+        certificates=load_certificates(home),
         report=report,
     )
     store_manifest(home, manifest)
@@ -171,9 +177,13 @@ def draft_dataset(
     quote: str = "USD",
     assumptions: Sequence[str] = (),
     universe: Universe | None = None,
+    certificates: Sequence[Certificate] = (),
     report: Report = silent,
 ) -> DatasetManifest:
-    """Return the manifest of the dataset a shelf's bars make; nothing is written. See `build_dataset`."""
+    """Return the manifest of the dataset a shelf's bars make; nothing is written. See `build_dataset`.
+
+    A gap that one of the certificates covers is accepted by it.
+    """
     universe = universe or load_universe()
     interval_t = interval_seconds(interval)
     catalog = shelf.catalog()
@@ -188,12 +198,11 @@ def draft_dataset(
     joined = {asset: joined_bars(parts) for asset, parts in kept.items()}
     newest_t = max(int(b.t[-1]) for b in joined.values())
     for asset, bars in joined.items():
-        names = Series(asset, "+".join(p.entry.key for p in kept[asset]), interval_t)
-        findings += history_findings(bars, names) + stale_findings(int(bars.t[-1]), newest_t, names)
-        findings += _part_findings(shelf, catalog, kept[asset], asset, interval_t)
+        findings += asset_findings(shelf, catalog, kept[asset], asset, bars, newest_t, interval_t)
     findings = accept(
         sorted(findings, key=lambda f: (universe.assets.index(f.symbol), f.gate, f.first_t, f.series)), accept_names
     )
+    findings = certify_findings(findings, certificates)
     _refuse(findings)
     content = DatasetManifest(
         dataset_hash="",
@@ -238,18 +247,6 @@ def _long_enough(chains: dict[str, list[Part]], needed: int, findings: list[Find
         else:
             findings.append(_note(asset, parts, n, needed))
     return kept
-
-
-def _part_findings(lake: Shelf, catalog: Catalog, parts: list[Part], asset: str, interval_t: int) -> list[Finding]:
-    """Return findings about single files: bars that may not have closed, and differences from a second source."""
-    found: list[Finding] = []
-    for part in parts:
-        names = Series(asset, part.entry.key, interval_t)
-        found += unclosed_findings(part.left_out_t, names)
-        second = catalog.get(f"{part.entry.venue}{SECOND_SOURCE_SUFFIX}/{part.entry.interval}/{part.entry.symbol}")
-        if second is not None:
-            found += second_source_findings(part.bars, lake.read(second.key, second.current.segments), names)
-    return found
 
 
 def _note(asset: str, parts: list[Part], n: int, needed: int) -> Finding:
@@ -311,7 +308,7 @@ def load_manifest(home: Path, name: str = "latest") -> DatasetManifest:
         VerificationError: the content does not have the hash it is stored under.
     """
     folder = datasets_dir(home)
-    stored = [p for p in folder.glob("*.json") if len(p.stem) == 64] if folder.is_dir() else []
+    stored = [p for p in folder.glob("*.json") if len(p.stem) == HASH_HEX] if folder.is_dir() else []
     found = [p for p in stored if p.stem.startswith(name)]
     if name == "latest" and stored:
         found = [max(stored, key=lambda p: (p.stat().st_mtime_ns, p.stem))]
@@ -323,7 +320,7 @@ def load_manifest(home: Path, name: str = "latest") -> DatasetManifest:
             action="build one with `ballast dataset build`, or give more digits",
         )
     try:
-        manifest = DatasetManifest.model_validate_json(found[0].read_bytes())
+        manifest = DatasetManifest.model_validate_json(_of_this_format(found[0]))
     except ValidationError as e:
         raise DataError(
             f"{found[0].name}: {str(e).splitlines()[0]}", expected="a dataset manifest", action="build the dataset again"
@@ -335,6 +332,26 @@ def load_manifest(home: Path, name: str = "latest") -> DatasetManifest:
             action="it was altered: build the dataset again",
         )
     return manifest
+
+
+def _of_this_format(path: Path) -> bytes:
+    """Return a manifest's bytes.
+
+    Raises:
+        DataError: another version of ballast wrote it.
+    """
+    content = path.read_bytes()
+    try:
+        found = json.loads(content).get("format")
+    except (ValueError, AttributeError):
+        return content  # no manifest at all: the schema says what is wrong
+    if found != FORMAT:
+        raise DataError(
+            f"{path.name}: dataset format {found}",
+            expected=f"dataset format {FORMAT}",
+            action="use the version of ballast that wrote it, or build the dataset again",
+        )
+    return content
 
 
 def load_panel(home: Path, manifest: DatasetManifest) -> BarPanel:
