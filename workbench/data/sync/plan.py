@@ -8,7 +8,7 @@ from typing import Final
 
 from workbench.data.bars import interval_seconds
 from workbench.data.lake import Catalog
-from workbench.data.providers import SeriesRef
+from workbench.data.providers import BarProvider, SeriesRef
 from workbench.data.sync.state import SyncState, Watermark
 
 OVERLAP_BARS: Final = 48
@@ -32,6 +32,7 @@ class Task:
     """One series to read: its open spans, what is on record (None: nothing), and how many bars the lake has."""
 
     source: str
+    provider: BarProvider
     ref: SeriesRef
     spans: tuple[Span, ...]
     mark: Watermark | None
@@ -39,27 +40,30 @@ class Task:
 
 
 def plan_backfill(
-    state: SyncState, catalog: Catalog, source: str, refs: Sequence[SeriesRef], since_t: int | None, until_t: int | None
+    state: SyncState,
+    catalog: Catalog,
+    source: str,
+    provider: BarProvider,
+    refs: Sequence[SeriesRef],
+    since_t: int | None,
+    until_t: int | None,
 ) -> list[Task]:
     """Return what a backfill from `since_t` (None = the beginning) to `until_t` (None = now) still has to read."""
     tasks = []
     for ref in refs:
         mark, rows_n = _on_record(state, catalog, source, ref)
-        if mark is None:
-            spans: list[Span] = [Span(since_t, until_t)]
-        else:
-            spans = []
-            from_t = mark.scanned_from_t
-            if from_t is not None and (since_t is None or since_t < from_t):
-                spans.append(Span(since_t, from_t, front=True))
-            if until_t is None or until_t > mark.scanned_until_t:
-                spans.append(Span(mark.scanned_until_t, until_t))
-        tasks.append(Task(source, ref, tuple(spans), mark, rows_n))
+        spans = [Span(since_t, until_t)] if mark is None else _open(mark, since_t, until_t)
+        tasks.append(Task(source, provider, ref, tuple(spans), mark, rows_n))
     return tasks
 
 
 def plan_sync(
-    state: SyncState, catalog: Catalog, source: str, refs: Sequence[SeriesRef], overlap_n: int = OVERLAP_BARS
+    state: SyncState,
+    catalog: Catalog,
+    source: str,
+    provider: BarProvider,
+    refs: Sequence[SeriesRef],
+    overlap_n: int = OVERLAP_BARS,
 ) -> list[Task]:
     """Return what is new since the watermarks, with the last `overlap_n` bars before them again.
 
@@ -69,13 +73,24 @@ def plan_sync(
     for ref in refs:
         mark, rows_n = _on_record(state, catalog, source, ref)
         if mark is None:
-            tasks.append(Task(source, ref, (Span(None, None),), None, rows_n))
+            tasks.append(Task(source, provider, ref, (Span(None, None),), None, rows_n))
             continue
         since_t = mark.scanned_until_t - overlap_n * interval_seconds(ref.interval)
         if mark.scanned_from_t is not None:
             since_t = max(since_t, mark.scanned_from_t)
-        tasks.append(Task(source, ref, (Span(since_t, None),), mark, rows_n))
+        tasks.append(Task(source, provider, ref, (Span(since_t, None),), mark, rows_n))
     return tasks
+
+
+def _open(mark: Watermark, since_t: int | None, until_t: int | None) -> list[Span]:
+    """Return what a watermark leaves open of [since_t, until_t)."""
+    spans = []
+    begin_t = mark.scanned_until_t if mark.scanned_from_t is None else mark.scanned_from_t
+    if (not mark.whole) if since_t is None else since_t < begin_t:
+        spans.append(Span(since_t, begin_t, front=True))
+    if until_t is None or until_t > mark.scanned_until_t:
+        spans.append(Span(mark.scanned_until_t, until_t))
+    return spans
 
 
 def _on_record(state: SyncState, catalog: Catalog, source: str, ref: SeriesRef) -> tuple[Watermark | None, int]:

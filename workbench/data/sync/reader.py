@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from runtime.errors import BallastError, DataError
 from workbench.data.bars import Bars, interval_seconds, joined
-from workbench.data.providers import BarProvider, Page
+from workbench.data.providers import Page
 from workbench.data.sync.board import Row
 from workbench.data.sync.plan import Span, Task
 from workbench.data.universe import iso
-
-NOTHING_T: Final = -(2**62)
-"""A watermark before every time: nothing was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     """What a series' watermark may say once the bars handed over so far are in the lake."""
 
+    whole: bool
     from_t: int | None
     until_t: int
 
@@ -76,7 +73,6 @@ class Reader:
 
     task_n: int
     task: Task
-    provider: BarProvider
     emit: Emit
     stop: Stop
     row: Row
@@ -86,29 +82,43 @@ class Reader:
         """Read every span and hand over its pages; a failure of the source ends this series only."""
         try:
             mark = self.task.mark
-            from_t = mark.scanned_from_t if mark else (self.task.spans[0].since_t if self.task.spans else None)
+            base = Reached(mark.whole, mark.scanned_from_t, mark.scanned_until_t) if mark else None
             for span in self.task.spans:
-                if span.front:
-                    self._read(span, None)
-                    from_t = span.since_t
-                    self.emit(Piece(self.task_n, None, Reached(from_t, mark.scanned_until_t if mark else NOTHING_T)))
-                else:
-                    self._read(span, Reached(from_t, mark.scanned_until_t if mark else NOTHING_T))
+                base = self._read_front(span, base) if span.front and base else self._read(span, base)
             self.emit(End(self.task_n))
         except BallastError as e:
             self.emit(End(self.task_n, e))
         except Stopped:
             return
 
-    def _read(self, span: Span, base: Reached | None) -> None:
-        """Hand over a span's pages; with `base`, each may move the watermark beyond it."""
+    def _read_front(self, span: Span, base: Reached) -> Reached:
+        """Hand over what lies before the watermark's beginning; it counts only when it is whole."""
+        first_t = None
+        for _, bars in self._pages(span):
+            self.emit(Piece(self.task_n, bars, None))
+            if first_t is None and bars is not None:
+                first_t = int(bars.t[0])
+        from_t = span.since_t if span.since_t is not None else base.from_t if first_t is None else first_t
+        base = Reached(base.whole or span.since_t is None, from_t, base.until_t)
+        self.emit(Piece(self.task_n, None, base))
+        return base
+
+    def _read(self, span: Span, base: Reached | None) -> Reached | None:
+        """Hand over a span's pages; each moves the watermark."""
+        for until_t, bars in self._pages(span):
+            base = base or Reached(span.since_t is None, span.since_t, until_t)
+            from_t = int(bars.t[0]) if base.from_t is None and bars is not None else base.from_t
+            base = Reached(base.whole, from_t, max(base.until_t, until_t))
+            self.emit(Piece(self.task_n, bars, base))
+        return base
+
+    def _pages(self, span: Span) -> Iterator[tuple[int, Bars | None]]:
+        """Yield where each page of a span ends and its bars, checked."""
         self.row.since_t, self.row.until_t = span.since_t, self.now_t if span.until_t is None else span.until_t
-        for page in self.provider.pages(self.task.ref, span.since_t, span.until_t):
+        for page in self.task.provider.pages(self.task.ref, span.since_t, span.until_t):
             self.stop.check(self.task_n)
             bars = self._checked(page, span)
-            reached = None if base is None else Reached(base.from_t, max(base.until_t, page.until_t))
-            base = reached
-            self.emit(Piece(self.task_n, bars, reached))
+            yield page.until_t, bars
             if self.row.since_t is None and bars is not None:
                 self.row.since_t = int(bars.t[0])
             self.row.at_t = page.until_t
@@ -130,7 +140,7 @@ class Reader:
         if early or late or bool(off_grid.any()):
             wrong_t = first_t if early else last_t if late else int(bars.t[off_grid][0])
             raise DataError(
-                f"{self.task.ref.key}: {self.provider.name} gave a bar of {iso(wrong_t)}",
+                f"{self.task.ref.key}: {self.task.provider.name} gave a bar of {iso(wrong_t)}",
                 expected=f"bars on the grid of {self.task.ref.interval}, from {_at(span.since_t)} to {iso(page.until_t)}",
                 action="run it again; what was read before it is kept",
             )

@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict
 from runtime.errors import EXIT_OK, BallastError, EnvironmentFailure
 from runtime.files import TEMPORARY_PREFIX
 from workbench.data.lake import Lake
-from workbench.data.providers import BarProvider
 from workbench.data.sync.board import Board, Monotonic, Row
 from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import End, Piece, Reader, Stop
@@ -133,13 +132,12 @@ def sweep_lake(home: Path) -> list[Path]:
 def run_tasks(
     home: Path,
     state: SyncState,
-    provider: BarProvider,
     tasks: Sequence[Task],
     *,
     title: str,
     workers_n: int,
     stop: Stop | None = None,
-    restatement: str = "",
+    restate: bool = False,
     watch: Watch = lambda _: None,
     batch_bars: int = BATCH_BARS,
     batch_s: float = BATCH_S,
@@ -150,12 +148,11 @@ def run_tasks(
     Args:
         home: the home folder.
         state: its open state file.
-        provider: whose series the tasks name; used by all threads.
-        tasks: each of another series.
+        tasks: each of another series; threads share their providers.
         title: what the job is called in its progress.
         workers_n: how many series are read at once.
         stop: set when the job ends early; give the one whose `sleep` the provider waits with.
-        restatement: why bars on record may change; empty = they may not.
+        restate: bars on record may change, with evidence.
         watch: told how far it is.
         batch_bars, batch_s: when a batch is written.
         monotonic: clock of the progress.
@@ -170,11 +167,10 @@ def run_tasks(
     writer = Writer(
         home,
         state,
-        provider,
         tasks,
         stop,
         board,
-        restatement=restatement,
+        restate=restate,
         batch_bars=batch_bars,
         batch_s=batch_s,
         monotonic=monotonic,
@@ -193,7 +189,7 @@ def run_tasks(
         row = board.rows[n]
         row.status, row.began_s = "reading", monotonic()
         try:
-            Reader(n, tasks[n], provider, emit, stop, row, int(state.now_s)).run()
+            Reader(n, tasks[n], emit, stop, row, int(state.now_s)).run()
         finally:
             row.ended_s = monotonic()
 

@@ -7,6 +7,7 @@ after the lake and may lag it; a watermark that led the lake would lose bars for
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -27,10 +28,9 @@ BUSY_MS: Final = 10_000
 PROBLEMS_N: Final = 3
 
 _SCHEMA: Final = (
-    # scanned_from_t NULL: from the beginning of the source
     """CREATE TABLE watermark (
-    source TEXT NOT NULL, series TEXT NOT NULL, scanned_from_t INTEGER, scanned_until_t INTEGER NOT NULL,
-    bars_n INTEGER NOT NULL, PRIMARY KEY (source, series)
+    source TEXT NOT NULL, series TEXT NOT NULL, whole INTEGER NOT NULL, scanned_from_t INTEGER,
+    scanned_until_t INTEGER NOT NULL, bars_n INTEGER NOT NULL, PRIMARY KEY (source, series)
 ) STRICT""",
     "CREATE TABLE source (name TEXT PRIMARY KEY, kind TEXT NOT NULL, options TEXT NOT NULL) STRICT",
     """CREATE TABLE outcome (
@@ -69,12 +69,17 @@ class Source:
 class Watermark:
     """How far one series of one source was read: every bar that opened in [scanned_from_t, scanned_until_t) is in the lake.
 
-    `scanned_from_t` None = from the beginning of the source. Times are seconds UTC. `bars_n` is how many bars the lake had of the
-    series then; a lake with fewer is not the one this was written for.
+    Attributes:
+        source, series: whose, and which.
+        whole: it was read from what the source calls its beginning; some give more when they are asked for a time before it.
+        scanned_from_t: as asked for, else the first bar's opening time (None: there was no bar), seconds UTC.
+        scanned_until_t: seconds UTC.
+        bars_n: bars the lake had of the series then; a lake with fewer is not the one this was written for.
     """
 
     source: str
     series: str
+    whole: bool
     scanned_from_t: int | None
     scanned_until_t: int
     bars_n: int
@@ -167,12 +172,12 @@ class SyncState:
     def watermark(self, source: str, series: str) -> Watermark | None:
         """Return how far a series was read, or None."""
         rows = self._rows("SELECT * FROM watermark WHERE source = ? AND series = ?", (source, series))
-        return Watermark(*cast("tuple[str, str, int | None, int, int]", rows[0])) if rows else None
+        return _watermark(rows[0]) if rows else None
 
     def watermarks(self) -> list[Watermark]:
         """Return every watermark, by source and series."""
         rows = self._rows("SELECT * FROM watermark ORDER BY source, series", ())
-        return [Watermark(*cast("tuple[str, str, int | None, int, int]", row)) for row in rows]
+        return [_watermark(row) for row in rows]
 
     def advance(self, marks: Sequence[Watermark]) -> None:
         """Put watermarks on record, all or none. Call it after the lake holds what they promise.
@@ -182,20 +187,15 @@ class SyncState:
         """
         with self._transaction() as connection:
             for mark in marks:
-                row = connection.execute(
-                    "SELECT scanned_from_t, scanned_until_t FROM watermark WHERE source = ? AND series = ?",
-                    (mark.source, mark.series),
-                ).fetchone()
-                if row is not None and not _covers(mark, row[0], row[1]):
+                rows = connection.execute("SELECT * FROM watermark WHERE source = ? AND series = ?", _key(mark)).fetchall()
+                if rows and not _covers(mark, _watermark(rows[0])):
                     raise InvariantError(
-                        f"watermark of {mark.series} from {mark.source} goes back to {mark.scanned_until_t} from {row[1]}",
+                        f"watermark {mark} promises less than the one on record, {_watermark(rows[0])}",
                         expected="watermarks that only grow",
                         action="report it; the lake is untouched by this",
                     )
-                connection.execute(
-                    "INSERT OR REPLACE INTO watermark VALUES (?, ?, ?, ?, ?)",
-                    (mark.source, mark.series, mark.scanned_from_t, mark.scanned_until_t, mark.bars_n),
-                )
+                values = (mark.whole, mark.scanned_from_t, mark.scanned_until_t, mark.bars_n)
+                connection.execute("INSERT OR REPLACE INTO watermark VALUES (?, ?, ?, ?, ?, ?)", (*_key(mark), *values))
 
     def forget(self, source: str, series: str) -> None:
         """Remove a watermark: the series is read from its beginning again."""
@@ -321,10 +321,20 @@ class SyncState:
                 raise
 
 
-def _covers(mark: Watermark, from_t: int | None, until_t: int) -> bool:
-    """Return whether a watermark promises at least what [from_t, until_t) does."""
-    starts = mark.scanned_from_t is None or (from_t is not None and mark.scanned_from_t <= from_t)
-    return starts and mark.scanned_until_t >= until_t
+def _key(mark: Watermark) -> tuple[str, str]:
+    """Return what a watermark is found by."""
+    return mark.source, mark.series
+
+
+def _watermark(row: tuple[object, ...]) -> Watermark:
+    source, series, whole, from_t, until_t, bars_n = cast("tuple[str, str, int, int | None, int, int]", row)
+    return Watermark(source, series, bool(whole), from_t, until_t, bars_n)
+
+
+def _covers(new: Watermark, old: Watermark) -> bool:
+    """Return whether a watermark promises at least what another one does."""
+    starts = old.scanned_from_t is None or (new.scanned_from_t is not None and new.scanned_from_t <= old.scanned_from_t)
+    return starts and new.whole >= old.whole and new.scanned_until_t >= old.scanned_until_t
 
 
 def _left_n(rate_per_s: float, burst_n: float, left_n: float, at_s: float, now_s: float) -> float:
@@ -348,12 +358,15 @@ def _make_folder(home: Path) -> None:
 
 
 def _connect(path: Path, writable: bool) -> sqlite3.Connection:
-    mode = "rwc" if writable else "ro"
+    # A reader opens for writing too, and never writes: only so does the last one to close remove the write-ahead log's files.
+    mode = "rwc" if writable else "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA trusted_schema = OFF")
+    if not writable:
+        connection.execute("PRAGMA query_only = ON")
     return connection
 
 

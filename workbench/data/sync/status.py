@@ -19,7 +19,7 @@ class SeriesStatus(BaseModel):
         source: whose watermark it is; empty where the series was only imported.
         bars_n, first_t, last_t, versions_n: of the lake; 0 and None where it has no bar yet.
         missing_n: intervals between first and last without a bar. A quiet market has such; they are on record, never filled.
-        scanned_from_t, scanned_until_t: the watermark; `scanned_from_t` None = from the source's beginning.
+        scanned_from_t, scanned_until_t: the watermark; None = nothing was read.
         tail_age_s: from the close of the last bar to now.
         verdict, detail, tried_t: how the last attempt ended; empty where there was none.
     """

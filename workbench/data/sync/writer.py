@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runtime.errors import BallastError, DataError, EnvironmentFailure, GateError, VerificationError
+from runtime.errors import BallastError, DataError, GateError, VerificationError
 from workbench.data.bars import Bars
 from workbench.data.ingest import Delivery, absorb
-from workbench.data.providers import BarProvider
 from workbench.data.sync.board import Board, Monotonic
 from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import Piece, Reached, Stop, in_order
@@ -48,19 +47,18 @@ class Writer:
         self,
         home: Path,
         state: SyncState,
-        provider: BarProvider,
         tasks: Sequence[Task],
         stop: Stop,
         board: Board,
         *,
-        restatement: str = "",
+        restate: bool = False,
         batch_bars: int = BATCH_BARS,
         batch_s: float = BATCH_S,
         monotonic: Monotonic = time.monotonic,
     ) -> None:
         self.tallies = [Tally(rows_n=t.rows_n, mark=t.mark) for t in tasks]
-        self._home, self._state, self._provider, self._tasks = home, state, provider, tasks
-        self._stop, self._board, self._restatement = stop, board, restatement
+        self._home, self._state, self._tasks = home, state, tasks
+        self._stop, self._board, self._restate = stop, board, restate
         self._batch_bars, self._batch_s, self._monotonic = batch_bars, batch_s, monotonic
         self._pending: dict[int, _Pending] = {}
         self._bars_n = 0
@@ -106,32 +104,29 @@ class Writer:
             except DataError as e:
                 self.fail(n, e)
                 pending.reached = None
-        for n in self._absorbed(gathered):
-            batch[n].reached = None
+        for name in sorted({self._tasks[n].provider.name for n in gathered}):
+            for n in self._absorbed(name, {n: bars for n, bars in gathered.items() if self._tasks[n].provider.name == name}):
+                batch[n].reached = None
         self._state.advance([mark for n, p in batch.items() if p.reached and (mark := self._mark(n, p.reached)) is not None])
         self._written_s = self._monotonic()
 
-    def _absorbed(self, gathered: dict[int, Bars]) -> list[int]:
-        """Put bars into the lake, in one commit where it takes them all; return the tasks whose bars it refused."""
-        if not gathered:
-            return []
+    def _absorbed(self, name: str, gathered: dict[int, Bars]) -> list[int]:
+        """Put bars of one provider into the lake, in one commit where it takes them all; return the tasks it refused."""
         try:
-            self._absorb(gathered)
-        except EnvironmentFailure:
-            raise
+            self._absorb(name, gathered)
         except (GateError, DataError, VerificationError) as e:
-            if len(gathered) == 1:
-                (n,) = gathered
-                self.fail(n, e)
-                return [n]
-            return [refused for n, bars in gathered.items() for refused in self._absorbed({n: bars})]
+            if len(gathered) > 1:
+                return [refused for n, bars in gathered.items() for refused in self._absorbed(name, {n: bars})]
+            (n,) = gathered
+            self.fail(n, self._explained(e))
+            return [n]
         return []
 
-    def _absorb(self, gathered: dict[int, Bars]) -> None:
-        name, closed = self._provider.name, self._provider.closed
-        deliveries = [Delivery(self._tasks[n].ref, bars, name, closed) for n, bars in gathered.items()]
-        by_key = {self._tasks[n].ref.key: self.tallies[n] for n in gathered}
-        for done in absorb(self._home, deliveries, restatement=self._restatement):
+    def _absorb(self, name: str, gathered: dict[int, Bars]) -> None:
+        tasks = {n: self._tasks[n] for n in gathered}
+        deliveries = [Delivery(t.ref, gathered[n], name, t.provider.closed) for n, t in tasks.items()]
+        by_key = {t.ref.key: self.tallies[n] for n, t in tasks.items()}
+        for done in absorb(self._home, deliveries, restatement=f"restated by {name}" if self._restate else ""):
             tally = by_key[done.series]
             tally.added_n += done.added_n
             tally.late_n += done.late_n
@@ -139,9 +134,22 @@ class Writer:
             tally.rows_n = done.rows
         self._board.kept_n += sum(len(bars) for bars in gathered.values())
 
+    def _explained(self, error: GateError | DataError | VerificationError) -> BallastError:
+        """Return what the lake refused in words for somebody who reads a source, not a file."""
+        if not isinstance(error, GateError):
+            return error
+        restated = not self._restate and "differ from those on record" in error.got
+        return GateError(
+            error.got,
+            expected=error.expected,
+            action="record the new values as a new version, with evidence, with `ballast data sync`"
+            if restated
+            else "tell the provider; what was read before is kept, and nothing of this batch",
+        )
+
     def _mark(self, n: int, reached: Reached) -> Watermark | None:
         task, tally = self._tasks[n], self.tallies[n]
-        mark = Watermark(task.source, task.ref.key, reached.from_t, reached.until_t, tally.rows_n)
+        mark = Watermark(task.source, task.ref.key, reached.whole, reached.from_t, reached.until_t, tally.rows_n)
         if mark == tally.mark:
             return None
         tally.mark = mark
