@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.loopback import Fault, serve_json
 
 Trade = tuple[str, str, float, int]
 """Price and volume as Kraken's strings, time in seconds, trade id."""
@@ -25,20 +24,30 @@ class LoopbackKraken:
     now_t: int
     page: int = PAGE
     candles_max: int = 720
+    status: str = "online"
     fail_next: list[int] = field(default_factory=list)
     """HTTP status of the next answers; 0 stands for Kraken's own rate-limit error in a 200 answer."""
+    faults: list[Fault] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, path: str) -> tuple[int, object]:
+    def answer(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], object]:
+        """Return status, headers and body."""
+        status, body = self.reply(path)
+        return status, {}, body
+
+    def reply(self, path: str) -> tuple[int, object]:
         """Return status and body."""
-        self.paths.append(path)
         if self.fail_next:
             status = self.fail_next.pop(0)
             return (200, {"error": ["EAPI:Rate limit exceeded"]}) if status == 0 else (status, {"error": ["EService:Busy"]})
         parts = urlsplit(path)
         query = {k: v[0] for k, v in parse_qs(parts.query).items()}
         endpoint = parts.path.rsplit("/", 1)[1]
+        if endpoint == "SystemStatus":
+            return 200, {"error": [], "result": {"status": self.status, "timestamp": "2024-01-01T00:00:00Z"}}
+        if endpoint == "Time":
+            return 200, {"error": [], "result": {"unixtime": self.now_t, "rfc1123": ""}}
         if endpoint == "AssetPairs":
             return 200, {"error": [], "result": {NAMES[a]: {"altname": a} for a in self.trades}}
         if query["pair"] not in self.trades:
@@ -53,7 +62,7 @@ class LoopbackKraken:
             if trade[2] < self.now_t:
                 bars.setdefault(int(trade[2]) // step * step, []).append(trade)
         rows: list[list[object]] = []
-        for t in range(min(bars), max(bars) + step, step):
+        for t in range(min(bars), self.now_t + 1, step):
             inside = bars.get(t, [])
             if not inside:  # as the venue does where nobody traded: the last close, no volume, no trade
                 close = rows[-1][4]
@@ -77,30 +86,8 @@ class LoopbackKraken:
 @contextmanager
 def serve(kraken: LoopbackKraken) -> Iterator[LoopbackKraken]:
     """Serve it on a free loopback port; `kraken.url` is its base URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = kraken.answer(self.path)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Stay silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    kraken.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serve_json(kraken):
         yield kraken
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def some_trades(hours: int, *, start_t: int, per_hour: int = 3, quiet: frozenset[int] = frozenset()) -> list[Trade]:

@@ -190,7 +190,6 @@ class Calls:
         Raises:
             EnvironmentFailure: it was refused, or failed every attempt.
         """
-
         if not self._allowed and self._budget.rate_per_s > 0:
             self.ledger.allow(self._budget.account, self._budget.rate_per_s, self._budget.burst_n)
         self._allowed = True

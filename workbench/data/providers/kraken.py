@@ -1,11 +1,11 @@
-"""Kraken's public REST interface, through ccxt's raw endpoints.
+"""Kraken's public REST interface as a provider.
 
-`OHLC` gives the last 720 candles of an interval; the newest, still forming, is never taken. Older bars are aggregated from
-`Trades`, paged by `since` (nanoseconds) at one call a second: right for weeks, not for years. For years, import Kraken's
-downloadable OHLCVT files. As in those files, an hour without trades has no bar (the interface repeats the last close there).
+`OHLC` gives the last 720 candles of an interval; the newest, still forming, is never taken. Older bars are made from `Trades`,
+paged by the nanosecond cursor at one call a second: right for weeks, not for years. For years, import Kraken's downloadable
+OHLCVT archives. As in those files, an hour without trades has no bar (the interface repeats the last close there).
 
-The raw endpoints are used because they give Kraken's numbers as the strings it sends; the unified ones drop the trade count.
-The base URL can be injected (`BALLAST_KRAKEN_URL` or the argument): tests run a small loopback server.
+Where both exist, two hours of bars made from trades must equal the candles; if they differ, nothing is delivered.
+The base URL can be injected (`BALLAST_KRAKEN_URL` or the argument): tests run a local Kraken.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from runtime.errors import DataError, EnvironmentFailure
+from runtime.errors import DataError
 from runtime.progress import Report, silent
-from workbench.data.bars import Bars, interval_seconds, within
+from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
+from workbench.data.providers.calls import ATTEMPTS, Budget, CallLedger, Calls
+from workbench.data.providers.kraken_rest import BASE_URL, Candles, KrakenRest
+from workbench.data.providers.kraken_trades import TradeFeed
+from workbench.data.providers.trades import SECOND_NS, BarMaker
+from workbench.data.providers.web import TIMEOUT_S
 from workbench.data.universe import Universe, iso, load_universe
 
 VENUE: Final = "kraken-spot"
+ACCOUNT: Final = "kraken-public"
 URL_VARIABLE: Final = "BALLAST_KRAKEN_URL"
-ATTEMPTS: Final = 4
-"""Calls per request before giving up; waits of 1, 2 and 4 seconds between them."""
-NANOSECONDS: Final = 1_000_000_000
-
-Answer = dict[str, object]
-Row = list[object]
+CALLS_PER_PAGE: Final = 50
+"""Pages of trades that one page of bars is made of: what an interruption costs at most, about a minute."""
+OVERLAP_T: Final = 7_200
+"""Seconds of candles that are also made from trades (at least one candle): what the two agree on."""
 
 
 class KrakenProvider:
@@ -48,6 +52,10 @@ class KrakenProvider:
         since_t: int | None = None,
         url: str | None = None,
         call_interval_ms: int = 1_000,
+        calls_per_page: int = CALLS_PER_PAGE,
+        attempts: int = ATTEMPTS,
+        timeout_s: float = TIMEOUT_S,
+        ledger: CallLedger | None = None,
         sleep: Callable[[float], None] = time.sleep,
         universe: Universe | None = None,
         report: Report = silent,
@@ -60,34 +68,35 @@ class KrakenProvider:
             interval: bar length by name.
             since_t: first opening time wanted, seconds UTC; bars older than the 720 candles come from trades. None = the candles.
             url: base URL; default the environment's `BALLAST_KRAKEN_URL`, else Kraken's.
-            call_interval_ms: least time between two calls, kept by ccxt.
-            sleep: waits before a retry; injected by tests.
+            call_interval_ms: least time between two calls; 0 = no limit.
+            calls_per_page: pages of trades in one page of bars.
+            attempts: calls per request before giving up.
+            timeout_s: patience per call.
+            ledger: keeps the rate budget and counts the calls; default for this process only.
+            sleep: waits before a call; injected by tests.
             universe: default version v1.
             report: told per page of trades.
         """
-        import ccxt
-
         self._universe = universe or load_universe()
         self._assets = tuple(assets) if assets is not None else self._universe.assets
         self._quote, self._interval, self._since_t = quote, interval, since_t
         self._interval_t = interval_seconds(interval)
-        self._sleep, self._report = sleep, report
-        self._client = ccxt.kraken({"enableRateLimit": call_interval_ms > 0, "rateLimit": call_interval_ms})
-        base = url or os.environ.get(URL_VARIABLE)
-        if base:
-            self._client.urls["api"] = {"public": base, "private": base}
-        self._transient = (ccxt.NetworkError, ccxt.RateLimitExceeded)
-        self._refused = ccxt.ExchangeError
-        self.calls_n = 0
+        self._calls_per_page, self._report = calls_per_page, report
+        budget = Budget(ACCOUNT, 1_000 / call_interval_ms if call_interval_ms else 0.0)
+        calls = Calls("Kraken", budget, ledger, attempts=attempts, sleep=sleep)
+        self.ledger = calls.ledger
+        self._rest = KrakenRest(url or os.environ.get(URL_VARIABLE) or BASE_URL, calls, timeout_s)
+        self._is_online = False
 
     def series(self) -> Sequence[SeriesRef]:
         """Return one series per asset that Kraken lists today; an asset it does not list is left out.
 
         Raises:
-            EnvironmentFailure: Kraken cannot be reached.
+            EnvironmentFailure: Kraken cannot be reached or is in maintenance.
             DataError: it lists none of the assets.
         """
-        listed = {str(_mapping(pair).get("altname", "")) for pair in self._call("AssetPairs", {}).values()}
+        self._online()
+        listed = self._rest.pairs()
         wanted = [self._universe.symbol(VENUE, a, self._quote) for a in self._assets]
         refs = [SeriesRef(VENUE, self._interval, s, "OHLC", s) for s in sorted(wanted) if s in listed]
         if not refs:
@@ -96,131 +105,98 @@ class KrakenProvider:
             )
         return refs
 
+    def server_time_t(self) -> int:
+        """Return Kraken's clock, seconds UTC.
+
+        Raises:
+            EnvironmentFailure: Kraken cannot be reached.
+        """
+        return self._rest.server_time_t()
+
     def pages(self, ref: SeriesRef, since_t: int | None = None, until_t: int | None = None) -> Iterator[Page]:
-        """Yield the closed candles of a pair, and before them, when asked for, bars made of trades.
+        """Yield bars made from trades for what is older than the candles, then the closed candles.
+
+        `since_t` None means the provider's own start; where that is None too, the candles.
 
         Raises:
             EnvironmentFailure: Kraken cannot be reached or answers in an unknown form.
-            DataError: it has no closed candle of the pair.
+            DataError: it has no closed candle of the pair, or its trades and candles disagree.
         """
-        answer = self._call("OHLC", {"pair": ref.locator, "interval": str(self._interval_t // 60)})
-        rows = _rows(answer)
-        closed_t = int(str(answer.get("last", 0)))
-        candles = np.array([[float(str(r[i])) for i in (0, 1, 2, 3, 4, 6, 7)] for r in rows], dtype=np.float64).reshape(-1, 7)
-        # Kraken repeats the last close where nobody traded; that is a fill-forward, so such a candle is no bar.
-        candles = candles[(candles[:, 0] <= closed_t) & (candles[:, 6] > 0)]
-        since_t = self._since_t if since_t is None else since_t
-        if len(candles) == 0:
+        self._online()
+        step_t = interval_seconds(ref.interval)
+        wanted_t = since_t if since_t is not None else self._since_t
+        at_t = None if wanted_t is None else -(-wanted_t // step_t) * step_t
+        while True:
+            candles = self._rest.candles(ref.locator, step_t)
+            at_t = candles.first_t if at_t is None else at_t
+            stop_t = candles.end_t if until_t is None else min(-(-until_t // step_t) * step_t, candles.end_t)
+            if at_t >= min(candles.first_t, stop_t):
+                break
+            # Candles move on while trades are paged for hours; they are asked for again after that.
+            overlap_t = candles.first_t + max(1, OVERLAP_T // step_t) * step_t
+            for page in self._from_trades(ref, step_t, at_t, min(overlap_t, stop_t)):
+                _agree(ref, page, candles, at_t)
+                at_t = page.until_t
+                yield page
+        if wanted_t is None and not (candles.rows[:, 6] > 0).any():
             raise DataError(
-                f"Kraken has no closed {self._interval} candle of {ref.locator}",
+                f"Kraken has no closed {ref.interval} candle of {ref.locator}",
                 expected="some history",
                 action="leave the symbol out",
             )
-        first_t = int(candles[0, 0])
-        if since_t is not None and since_t < first_t:
-            candles = np.concatenate((self._from_trades(ref, since_t, first_t), candles))
-        yield Page(within(_bars(candles), since_t, until_t), closed_t + self._interval_t)
+        if at_t < stop_t:
+            yield Page(_bars(candles, at_t, stop_t), stop_t)
 
-    def _from_trades(self, ref: SeriesRef, since_t: int, until_t: int) -> np.ndarray:
-        """Return bars of the trades in [since_t, until_t), as rows t, open, high, low, close, volume, trades."""
-        step = self._interval_t
-        begin_t = -(-since_t // step) * step  # a bar cut by the start of the download would be a false bar
-        cursor = begin_t * NANOSECONDS - 1
-        seen, price, volume, when = set[int](), list[float](), list[float](), list[float]()
-        while True:
-            answer = self._call("Trades", {"pair": ref.locator, "since": str(cursor), "count": "1000"})
-            rows = [r for r in _rows(answer) if int(str(r[6])) not in seen]
-            seen = {int(str(r[6])) for r in rows}  # `since` is inclusive on equal times: a page may repeat the last trades
-            for r in rows:
-                price.append(float(str(r[0])))
-                volume.append(float(str(r[1])))
-                when.append(float(str(r[2])))
-            following = int(str(answer.get("last", cursor)))
-            at_t = int(following // NANOSECONDS)
-            self._report(f"trades of {ref.locator}", min(at_t, until_t) - begin_t, until_t - begin_t)
-            if not rows or at_t >= until_t or following == cursor:
+    def _from_trades(self, ref: SeriesRef, step_t: int, begin_t: int, until_t: int) -> Iterator[Page]:
+        """Yield bars of the trades in [begin_t, until_t), all of which are closed; both are multiples of the step."""
+        maker = BarMaker(step_t, begin_t)  # a bar cut by the start of the download would be a false bar
+        feed = TradeFeed(self._rest, ref.locator, maker, begin_t * SECOND_NS - 1)
+        calls_n = 0
+        while feed.advance():
+            calls_n += 1
+            last_t = maker.last.time_ns // SECOND_NS if maker.last else begin_t
+            self._report(f"trades of {ref.locator}", max(0, min(last_t, until_t) - begin_t), until_t - begin_t)
+            if last_t >= until_t:
                 break
-            cursor = following
-        return _aggregate(np.array(when), np.array(price), np.array(volume), step, begin_t, until_t)
+            if calls_n >= self._calls_per_page and maker.ready_n:
+                yield Page(maker.take(), maker.open_t)
+                calls_n = 0
+        yield Page(maker.take(until_t), until_t)
 
-    def _call(self, endpoint: str, parameters: dict[str, str]) -> Answer:
-        """Call a public endpoint, with retries, and return its `result`."""
-        method = {"OHLC": "public_get_ohlc", "Trades": "public_get_trades", "AssetPairs": "public_get_assetpairs"}[endpoint]
-        failure = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._sleep(float(2 ** (attempt - 1)))
-            self.calls_n += 1
-            try:
-                answer = getattr(self._client, method)(parameters)
-            except self._transient as e:
-                failure = str(e).splitlines()[0][:200]
-            except self._refused as e:
-                raise EnvironmentFailure(
-                    f"Kraken refused {endpoint} {parameters}: {str(e).splitlines()[0][:200]}",
-                    expected="an answer",
-                    action="leave the symbol out, or try again later",
-                ) from e
-            else:
-                return _mapping(_mapping(answer).get("result"))
-        raise EnvironmentFailure(
-            f"Kraken's {endpoint} failed {ATTEMPTS} times: {failure}",
-            expected="a reachable venue",
-            action="check the network, or use --data DIR or --source simulated",
-        )
+    def _online(self) -> None:
+        if not self._is_online:
+            self._rest.check_status()
+            self._is_online = True
 
 
-def _mapping(value: object) -> Answer:
-    if not isinstance(value, dict):
-        raise EnvironmentFailure(
-            f"Kraken answered {str(value)[:80]!r}", expected="an object with `result`", action="try again later"
-        )
-    return cast("Answer", value)
+def _agree(ref: SeriesRef, page: Page, candles: Candles, since_t: int) -> None:
+    """Refuse bars made from trades of [since_t, page.until_t) that differ from the venue's candles of the same time."""
+    made = page.bars.take(page.bars.t >= candles.first_t)
+    theirs = _bars(candles, max(since_t, candles.first_t), page.until_t)
+    if made.digest == theirs.digest:
+        return
+    both = sorted(set(made.t.tolist()) | set(theirs.t.tolist()))
+    for t in both:
+        mine, other = (_at(b, t) for b in (made, theirs))
+        if mine != other:
+            raise DataError(
+                f"Kraken's trades and its candle of {ref.locator} at {iso(t)} disagree: {mine} from trades, {other} as the candle",
+                expected="the same open, high, low, close, volume and count",
+                action="leave out --since to take candles only, or import Kraken's OHLCVT archive; nothing was stored",
+            )
 
 
-def _rows(answer: Answer) -> list[Row]:
-    """Return the rows of the one pair in an answer; its key is Kraken's long name (`XXBTZUSD`), which we do not need."""
-    for key, value in answer.items():
-        if key != "last" and isinstance(value, list):
-            return cast("list[Row]", value)
-    raise EnvironmentFailure(f"Kraken answered {str(answer)[:80]!r}", expected="rows of one pair", action="try again later")
+def _at(bars: Bars, t: int) -> str:
+    row = np.flatnonzero(bars.t == t)
+    return ", ".join(f"{name} {values[row[0]]:.10g}" for name, values in bars.columns()) if len(row) else "no bar"
 
 
-def _bars(rows: np.ndarray) -> Bars:
-    t, o, h, low, c, v, n = (np.ascontiguousarray(x) for x in rows.T)
-    return Bars(t.astype(np.int64), o, h, low, c, v, n)
+def _bars(candles: Candles, since_t: int, until_t: int) -> Bars:
+    """Return the candles in [since_t, until_t) in which somebody traded.
 
-
-def _aggregate(
-    when: np.ndarray,
-    price: np.ndarray,
-    volume: np.ndarray,
-    step: int,
-    begin_t: int,
-    until_t: int,
-) -> np.ndarray:
-    """Return one row per interval with trades: first, highest, lowest, last price, volume, number of trades."""
-    inside = (when >= begin_t) & (when < until_t)
-    when, price, volume = when[inside], price[inside], volume[inside]
-    if len(when) == 0:
-        return np.empty((0, 7))
-    opened = (when // step).astype(np.int64) * step
-    if bool((np.diff(opened) < 0).any()):
-        raise EnvironmentFailure(
-            f"Kraken's trades are out of order before {iso(int(opened[-1]))}",
-            expected="trades in time order",
-            action="try again later",
-        )
-    starts = np.flatnonzero(np.diff(opened, prepend=opened[0] - step))
-    ends = np.append(starts[1:], len(opened))
-    return np.column_stack(
-        (
-            opened[starts].astype(np.float64),
-            price[starts],
-            np.maximum.reduceat(price, starts),
-            np.minimum.reduceat(price, starts),
-            price[ends - 1],
-            np.add.reduceat(volume, starts),
-            (ends - starts).astype(np.float64),
-        )
-    )
+    Kraken repeats the last close where nobody traded; that is a fill-forward, so such a candle is no bar.
+    """
+    rows = candles.rows
+    rows = rows[(rows[:, 0] >= since_t) & (rows[:, 0] < until_t) & (rows[:, 6] > 0)]
+    t, *values = (np.ascontiguousarray(column) for column in rows.T)
+    return Bars(t.astype(np.int64), *values)
