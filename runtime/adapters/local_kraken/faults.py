@@ -38,6 +38,8 @@ class Fault(StrEnum):
     WS_BAD_CHECKSUM = "ws-bad-checksum"
     WS_DUPLICATE = "ws-duplicate"
     WS_LATE = "ws-late"
+    WS_OUT_OF_ORDER = "ws-out-of-order"
+    WS_GARBAGE = "ws-garbage"
     WS_STALL = "ws-stall"
     WS_REJECT = "ws-reject"
 
