@@ -83,5 +83,7 @@ class FormingCandle:
         self._notional += price * lots
         self._trades_n += 1
         vwap = (2 * self._notional + self._lots) // (2 * self._lots)
-        numbers = [decimal_of(units, pair.pair_decimals) for units in (*self._prices, vwap)]
-        return Candle(open_t, *numbers, decimal_of(self._lots, pair.lot_decimals), self._trades_n)
+        opened, highest, lowest, closed, average = (decimal_of(units, pair.pair_decimals) for units in (*self._prices, vwap))
+        return Candle(
+            open_t, opened, highest, lowest, closed, average, decimal_of(self._lots, pair.lot_decimals), self._trades_n
+        )
