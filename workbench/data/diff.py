@@ -6,7 +6,7 @@ which keeps the files of superseded versions, and only for assets whose files di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -100,12 +100,14 @@ class AssetDifference(_Frozen):
 
 
 class Acceptance(_Frozen):
-    """A finding both datasets have that only one of them accepts."""
+    """A finding both datasets have that they do not accept alike: by name, by a gap certificate (its digest), or not at all."""
 
     name: str
     series: str
     accepted_a: bool
     accepted_b: bool
+    certificate_a: str
+    certificate_b: str
 
 
 class DatasetDifference(_Frozen):
@@ -162,11 +164,7 @@ def compare(
         gaps_only_b=_missing(b.gaps, a.gaps),
         findings_only_a=tuple(f for key, f in findings_a.items() if key not in findings_b),
         findings_only_b=tuple(f for key, f in findings_b.items() if key not in findings_a),
-        acceptances=tuple(
-            Acceptance(name=f.name, series=f.series, accepted_a=f.accepted, accepted_b=findings_b[key].accepted)
-            for key, f in findings_a.items()
-            if key in findings_b and f.accepted != findings_b[key].accepted
-        ),
+        acceptances=tuple(_acceptances(findings_a, findings_b)),
         assumptions_only_a=_missing(a.assumptions, b.assumptions),
         assumptions_only_b=_missing(b.assumptions, a.assumptions),
     )
@@ -253,7 +251,21 @@ def _fields(a: DatasetManifest, b: DatasetManifest) -> tuple[FieldDifference, ..
 
 def _unaccepted(findings: Sequence[Finding]) -> Mapping[str, Finding]:
     """Return findings by everything but their acceptance."""
-    return {f.model_dump_json(exclude={"accepted"}): f for f in findings}
+    return {f.model_dump_json(exclude={"accepted", "certificate"}): f for f in findings}
+
+
+def _acceptances(a: Mapping[str, Finding], b: Mapping[str, Finding]) -> Iterator[Acceptance]:
+    for key, mine in a.items():
+        theirs = b.get(key)
+        if theirs is not None and (mine.accepted, mine.certificate) != (theirs.accepted, theirs.certificate):
+            yield Acceptance(
+                name=mine.name,
+                series=mine.series,
+                accepted_a=mine.accepted,
+                accepted_b=theirs.accepted,
+                certificate_a=mine.certificate,
+                certificate_b=theirs.certificate,
+            )
 
 
 def _missing(ours: Sequence[T], theirs: Sequence[T]) -> tuple[T, ...]:

@@ -84,8 +84,15 @@ def _show_records(console: Console, found: DatasetDifference) -> None:
         for text in assumptions:
             console.print(Text(f"Assumption only in {side}: {text}"))
     if found.acceptances:
-        cells = [(x.name, *("yes" if y else "no" for y in (x.accepted_a, x.accepted_b))) for x in found.acceptances]
-        console.print(plain_table("Findings accepted in one of them only", ("finding", "A", "B"), cells))
+        cells = [
+            (x.name, _accepted(x.accepted_a, x.certificate_a), _accepted(x.accepted_b, x.certificate_b))
+            for x in found.acceptances
+        ]
+        console.print(plain_table("Findings they do not accept alike", ("finding", "A", "B"), cells))
+
+
+def _accepted(accepted: bool, certificate: str) -> str:
+    return f"certificate {certificate[:DIGEST_HEX]}" if certificate else "by name" if accepted else "no"
 
 
 def show_reconciled(console: Console, found: Reconciled) -> None:
@@ -124,7 +131,7 @@ def show_reconciled(console: Console, found: Reconciled) -> None:
         console.print(plain_table("Worst bars", ("asset", "bar", "close A", "close B", "bp", "volume A", "volume B"), cells))
     for side, series in (("A", found.series_only_a), ("B", found.series_only_b)):
         if series:
-            console.print(Text(f"Only {side} has: {', '.join(series)}"))
+            console.print(Text(f"Only {side} has: {', '.join(key.rsplit('/', 1)[-1] for key in series)}"))
 
 
 def _pair(p: Reconciliation) -> tuple[str, ...]:

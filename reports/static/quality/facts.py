@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
+from workbench.data.certificates import Certificate, load_certificates
 from workbench.data.check import CheckResult, check_lake
 from workbench.data.findings import Finding
 from workbench.data.gates import gaps
@@ -75,7 +76,7 @@ class Inputs:
         check: the gates' result over exactly these series.
         width: by finding, the ratio of the highest to the lowest price around it, for gates that are about one bar.
         reconciled: sources beside each other.
-        certificates: by finding or gap name, what certifies it.
+        certificates: by digest, those of the home.
         lake_digest: of the whole lake.
         lake_series_n: series the lake holds.
     """
@@ -86,7 +87,7 @@ class Inputs:
     check: CheckResult
     width: Mapping[Finding, float]
     reconciled: tuple[Reconciled, ...]
-    certificates: Mapping[str, str]
+    certificates: Mapping[str, Certificate]
     lake_digest: str
     lake_series_n: int
 
@@ -112,7 +113,7 @@ def read_inputs(
 
     Raises:
         DataError: the lake has no such series.
-        VerificationError: a file of the lake was altered.
+        VerificationError: a file of the lake, or a gap certificate, was altered.
     """
     universe = universe or load_universe()
     lake = Lake(home)
@@ -144,7 +145,7 @@ def read_inputs(
         reconciled=tuple(
             reconcile_venues(home, a, b, step, worst_n=WORST_BARS_N, universe=universe, report=report) for a, b, step in pairs
         ),
-        certificates={},
+        certificates={c.digest: c for c in load_certificates(home)},
         lake_digest=lake.digest(),
         lake_series_n=len(catalog.entries),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from reports.static.numbers import count, utc
 from runtime.inference.panel import Ints
-from workbench.data.findings import Finding
+from workbench.data.findings import Finding, blocking
 
 DAY_T: Final = 86_400
 DAYS_MAX_T: Final = 92 * DAY_T
@@ -55,6 +55,22 @@ class Cell:
     expected_n: int
     level: str
     says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label of the time axis.
+
+    Attributes:
+        first, span: its first column, and how many it stands for.
+        text: a year or a month.
+        shown: `always`, `wide` (only on a wide screen) or `never`: the line alone.
+    """
+
+    first: int
+    span: int
+    text: str
+    shown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +174,12 @@ def _says(first: Column, last: Column, present_n: int, expected_n: int, gaps: Se
     return f"{when}: {count(present_n)} of {count(expected_n)} bars; missing {', '.join(told)}{more}"
 
 
-def marks(findings: Sequence[Finding], grid: Sequence[Column], settled: frozenset[str] = frozenset()) -> tuple[Mark, ...]:
+def marks(findings: Sequence[Finding], grid: Sequence[Column]) -> tuple[Mark, ...]:
     """Return one mark per column with findings, of their worst severity; gaps are the colour of the cells instead.
 
     Args:
         findings: of one series.
         grid: the time axis.
-        settled: names of findings that block nothing any more for another reason than acceptance.
     """
     starts = [c.start_t for c in grid]
     by_column: dict[int, list[Finding]] = {}
@@ -174,7 +189,7 @@ def marks(findings: Sequence[Finding], grid: Sequence[Column], settled: frozense
     found = []
     for i in sorted(by_column):
         group = by_column[i]
-        kinds = {"fatal" if f.severity == "fatal" else "blocking" if stands(f, settled) else "settled" for f in group}
+        kinds = {"fatal" if f.severity == "fatal" else "blocking" if stands(f) else "settled" for f in group}
         kind = next(k for k in ("fatal", "blocking", "settled") if k in kinds)
         gates = dict.fromkeys(f.gate for f in group)
         said = ", ".join(f"{gate} {sum(f.gate == gate for f in group)}" for gate in gates)
@@ -182,16 +197,25 @@ def marks(findings: Sequence[Finding], grid: Sequence[Column], settled: frozense
     return tuple(found)
 
 
-def stands(f: Finding, settled: frozenset[str] = frozenset()) -> bool:
+def stands(f: Finding) -> bool:
     """Return whether a finding stands in the way of a dataset."""
-    return f.severity == "fatal" or (f.severity == "blocking" and not f.accepted and f.name not in settled)
+    return bool(blocking([f]))
 
 
-def ticks(unit: str, grid: Sequence[Column]) -> tuple[tuple[int, int, str, bool], ...]:
-    """Return the labels of the time axis: first column, columns it spans, text, and whether a narrow screen shows it."""
+def ticks(unit: str, grid: Sequence[Column]) -> tuple[Tick, ...]:
+    """Return the labels of the time axis: a year per label, or a month where the axis has days or weeks."""
     size = 4 if unit == "month" else 7
     names = [c.label[:size] for c in grid]
     starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
     ends = [*starts[1:], len(grid)]
-    step = -(-len(starts) // 6)
-    return tuple((a, z - a, names[a], n % step == 0) for n, (a, z) in enumerate(zip(starts, ends, strict=True)))
+    # A label needs room: a twentieth of the axis on a screen, a sixth on a phone. A year cut short at an end has none.
+    found, free_wide, free_narrow = [], 0.0, 0.0
+    for a, z in zip(starts, ends, strict=True):
+        enough = (z - a) * 20 >= len(grid) or len(starts) > 20 or z < len(grid)
+        cut = len(starts) > 1 and z - a < max(y - x for x, y in zip(starts, ends, strict=True)) / 2
+        wide = enough and not cut and a >= free_wide
+        narrow = wide and a >= free_narrow
+        free_wide = a + len(grid) / 20 if wide else free_wide
+        free_narrow = a + len(grid) / 6 if narrow else free_narrow
+        found.append(Tick(a, z - a, names[a], "always" if narrow else "wide" if wide else "never"))
+    return tuple(found)

@@ -12,6 +12,7 @@ from reports.static.quality import heatmap
 from reports.static.quality.facts import Inputs, SeriesFacts
 from workbench.data.findings import GATES, Finding
 from workbench.data.reconcile import Reconciled, Reconciliation
+from workbench.data.universe import SECOND_SOURCE_SUFFIX
 
 GAPS_SHOWN_N: Final = 100
 WORST_SHOWN_N: Final = 8
@@ -60,11 +61,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The series of one venue and interval."""
+    """The series of one venue and interval: what a dataset would be made of.
+
+    Attributes:
+        second_source: it only checks another venue's bars.
+        gates: gates with findings that stand in the way, and how many.
+    """
 
     name: str
+    venue: str
+    interval: str
     simulated: bool
+    second_source: bool
     rows: tuple[Row, ...]
+    rows_n: int
+    share: str
+    stand_n: int
+    gates: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +139,7 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     unit: str
     columns_n: int
-    ticks: tuple[tuple[int, int, str, bool], ...]
+    ticks: tuple[heatmap.Tick, ...]
     groups: tuple[Group, ...]
     map_says: str
     gaps: tuple[GapRow, ...]
@@ -142,17 +155,16 @@ class Page:
 
 def build(inputs: Inputs) -> Page:
     """Return the page's content."""
-    settled = frozenset(inputs.certificates)
     first_t, last_t = min(int(s.t[0]) for s in inputs.series), max(int(s.t[-1]) for s in inputs.series)
     unit, grid = heatmap.columns(first_t, last_t)
     holes = _gaps(inputs)
-    groups = _groups(inputs, grid, settled)
+    groups = _groups(inputs, grid)
     simulated = [s.simulated for s in inputs.series]
     return Page(
         title=" ".join(x for x in (inputs.venue, inputs.interval) if x) or "whole lake",
         simulated=all(simulated),
         some_simulated=any(simulated),
-        verdict=_verdict(inputs, settled),
+        verdict=_verdict(inputs),
         lake_digest=inputs.lake_digest,
         as_of_t=max(int(s.t[-1]) + s.interval_t for s in inputs.series),
         facts=_facts(inputs),
@@ -165,7 +177,7 @@ def build(inputs: Inputs) -> Page:
         gaps_n=len(holes),
         gaps_more_n=len(holes[GAPS_SHOWN_N:]),
         gaps_more_bars_n=sum(g.bars_n for g in holes[GAPS_SHOWN_N:]),
-        gates=_gates(inputs, settled),
+        gates=_gates(inputs),
         reconciled=inputs.reconciled,
         agreement=tuple(agreement(pair) for r in inputs.reconciled for pair in r.pairs),
         versions=tuple(_versions(inputs.series)),
@@ -181,10 +193,10 @@ def share_text(present_n: int, expected_n: int) -> str:
     return f"{value.quantize(Decimal('0.01'), ROUND_DOWN)} %"
 
 
-def _verdict(inputs: Inputs, settled: frozenset[str]) -> Verdict:
+def _verdict(inputs: Inputs) -> Verdict:
     findings = inputs.check.findings
     fatal = [f for f in findings if f.severity == "fatal"]
-    stand = [f for f in findings if heatmap.stands(f, settled)]
+    stand = [f for f in findings if heatmap.stands(f)]
     if fatal:
         n = len({f.series for f in fatal})
         return Verdict("BLOCKED", "bad", f"No: {plural(n, 'series', 'series')} malformed.", _caveats(inputs))
@@ -192,7 +204,7 @@ def _verdict(inputs: Inputs, settled: frozenset[str]) -> Verdict:
         gates = len({f.gate for f in stand})
         line = f"Not yet: {plural(len(stand), 'finding')} of {plural(gates, 'gate')} must be accepted by name, or corrected."
         return Verdict("BLOCKED", "warn", line, _caveats(inputs))
-    if any(f.accepted for f in findings) or settled:
+    if any(f.accepted for f in findings):
         return Verdict("ACCEPTED", "ok", "Yes, with what was accepted by name.", _caveats(inputs))
     return Verdict("CLEAN", "ok", "Yes: no gate stands in the way.", _caveats(inputs))
 
@@ -205,15 +217,36 @@ def _caveats(inputs: Inputs) -> tuple[str, ...]:
         if there < could
         else f"Every bar between the first and the last one of each series is there: {count(there)} of them."
     ]
-    worst = max(inputs.series, key=lambda s: (max((n * s.interval_t for _, _, n in s.gaps), default=0), s.entry.key))
-    if worst.gaps:
-        a, z, n = max(worst.gaps, key=lambda g: g[2])
-        said.append(f"The longest hole: {worst.entry.key}, {plural(n, 'bar')} from {utc(a)} to {utc(z)}.")
+    holes = _gaps(inputs)
+    if holes:
+        g = holes[0]
+        others = len({h.series for h in holes if (h.first_t, h.last_t) == (g.first_t, g.last_t)}) - 1
+        too = f" ({plural(others, 'other')} with the same)" if others else ""
+        said.append(f"The longest hole: {g.series}{too}, {plural(g.bars_n, 'bar')} from {utc(g.first_t)} to {utc(g.last_t)}.")
     changed = [s for s in inputs.series if any(v.changed_n or v.late_n for v in s.entry.versions)]
     if changed:
         said.append(f"{plural(len(changed), 'series', 'series')} had late or changed bars; the evidence is below.")
-    said += [agreement(pair) for r in inputs.reconciled for pair in r.pairs if r.b == f"{r.a}-b"][:2]
+    said += _second_sources(inputs)
     return tuple(said)
+
+
+def _second_sources(inputs: Inputs) -> list[str]:
+    """Return one sentence about every independent second download together."""
+    pairs = [p for r in inputs.reconciled if r.b == r.a + SECOND_SOURCE_SUFFIX for p in r.pairs]
+    if not pairs:
+        return ["No series has a second, independent source to check it."]
+    both, equal = sum(p.both_n for p in pairs), sum(p.equal_n for p in pairs)
+    only = sum(p.only_a_n + p.only_b_n for p in pairs)
+    what = f"{plural(len(pairs), 'series', 'series')} of {len(inputs.series)} have a second, independent source"
+    same = (
+        f"all {count(both)} common bars are equal in every price"
+        if both == equal
+        else f"{count(both - equal)} of {count(both)} common bars differ in a price"
+    )
+    return [
+        f"{what}: {same}"
+        + (f", {plural(only, 'bar')} only one of the two has." if only else ", and neither has a bar the other misses.")
+    ]
 
 
 def agreement(pair: Reconciliation) -> str:
@@ -247,16 +280,28 @@ def _facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _groups(inputs: Inputs, grid: Sequence[heatmap.Column], settled: frozenset[str]) -> tuple[Group, ...]:
-    found: dict[str, list[SeriesFacts]] = {}
+def _groups(inputs: Inputs, grid: Sequence[heatmap.Column]) -> tuple[Group, ...]:
+    found: dict[tuple[str, str], list[SeriesFacts]] = {}
     for s in inputs.series:
-        found.setdefault(f"{s.entry.venue} {s.entry.interval}", []).append(s)
-    return tuple(Group(name, rows[0].simulated, tuple(_row(s, grid, settled) for s in rows)) for name, rows in found.items())
+        found.setdefault((s.entry.venue, s.entry.interval), []).append(s)
+    return tuple(_group(venue, interval, rows, grid) for (venue, interval), rows in found.items())
 
 
-def _row(s: SeriesFacts, grid: Sequence[heatmap.Column], settled: frozenset[str]) -> Row:
+def _group(venue: str, interval: str, series: Sequence[SeriesFacts], grid: Sequence[heatmap.Column]) -> Group:
+    stand = [f for s in series for f in s.findings if heatmap.stands(f)]
+    gates = tuple((g, n) for g in GATES if (n := sum(f.gate == g for f in stand)))
+    there_n = sum(len(s.t) for s in series)
+    return Group(
+        name=f"{venue} {interval}", venue=venue, interval=interval, simulated=series[0].simulated, second_source=venue.endswith(SECOND_SOURCE_SUFFIX),
+        rows=tuple(_row(s, grid) for s in series),
+        rows_n=there_n, share=share_text(there_n, sum(s.expected_n for s in series)),
+        stand_n=len(stand), gates=gates,
+    )  # fmt: skip
+
+
+def _row(s: SeriesFacts, grid: Sequence[heatmap.Column]) -> Row:
     versions = s.entry.versions
-    stand_n = sum(heatmap.stands(f, settled) for f in s.findings)
+    stand_n = sum(heatmap.stands(f) for f in s.findings)
     share = share_text(len(s.t), s.expected_n)
     first_t, last_t = int(s.t[0]), int(s.t[-1])
     return Row(
@@ -269,14 +314,14 @@ def _row(s: SeriesFacts, grid: Sequence[heatmap.Column], settled: frozenset[str]
         says=f"{s.entry.key}: {utc(first_t)} to {utc(last_t)}, {share} of {count(s.expected_n)} bars, {plural(len(s.gaps), 'gap')}, "
         f"{plural(len(s.findings), 'finding')}",
         cells=heatmap.cells(s.t, s.interval_t, grid, s.gaps),
-        marks=heatmap.marks(s.findings, grid, settled),
+        marks=heatmap.marks(s.findings, grid),
     )  # fmt: skip
 
 
 def _map_says(inputs: Inputs) -> str:
     whole = [s for s in inputs.series if not s.gaps]
     low = min(inputs.series, key=lambda s: (Decimal(len(s.t)) / s.expected_n, s.entry.key))
-    text = f"{plural(len(whole), 'series', 'series')} of {len(inputs.series)} have no hole."
+    text = f"{len(whole)} of {plural(len(inputs.series), 'series', 'series')} have no hole." if whole else "Every series has a hole."
     return text + (
         f" The thinnest is {low.entry.key} with {share_text(len(low.t), low.expected_n)} of its bars." if low.gaps else ""
     )
@@ -288,15 +333,23 @@ def _gaps(inputs: Inputs) -> list[GapRow]:
     for s in inputs.series:
         by_start = {f.first_t: f for f in s.findings if f.gate == "gap"}
         for a, z, n in s.gaps:
-            f = by_start.get(a)
-            certificate = inputs.certificates.get(f.name, "") if f else ""
-            state = "certified" if certificate else "accepted" if f and f.accepted else "blocks"
-            found.append((n * s.interval_t, GapRow(s.entry.key, a, z, n, state, certificate)))
+            f = by_start[a]
+            state = "certified" if f.certificate else "blocks" if heatmap.stands(f) else "accepted"
+            found.append((n * s.interval_t, GapRow(s.entry.key, a, z, n, state, _certificate(f, inputs))))
     found.sort(key=lambda pair: (-pair[0], pair[1].series, pair[1].first_t))
     return [row for _, row in found]
 
 
-def _gates(inputs: Inputs, settled: frozenset[str]) -> tuple[GateRow, ...]:
+def _certificate(f: Finding, inputs: Inputs) -> str:
+    """Return who certified a gap, why and on what evidence, or nothing."""
+    c = inputs.certificates.get(f.certificate)
+    if c is None:
+        return ""
+    evidence = "; ".join(f"{e.kind}: {e.text}" for e in c.evidence)
+    return f"{c.reason} ({c.author}; {evidence}; certificate {c.digest[:12]})"
+
+
+def _gates(inputs: Inputs) -> tuple[GateRow, ...]:
     rows = []
     for gate, (severity, meaning) in GATES.items():
         group = [f for f in inputs.check.findings if f.gate == gate]
@@ -306,7 +359,7 @@ def _gates(inputs: Inputs, settled: frozenset[str]) -> tuple[GateRow, ...]:
         rows.append(
             GateRow(
                 gate, meaning, severity, len(group), len({f.series for f in group}), sum(f.rows_n for f in group),
-                sum(f.accepted for f in group), sum(heatmap.stands(f, settled) for f in group), tuple(worst[:WORST_SHOWN_N]),
+                sum(f.accepted for f in group), sum(heatmap.stands(f) for f in group), tuple(worst[:WORST_SHOWN_N]),
             )
         )  # fmt: skip
     order = list(SEVERITIES)

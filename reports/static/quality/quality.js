@@ -10,6 +10,7 @@ for (const map of document.querySelectorAll(".map")) {
     readout.textContent = cell.closest(".line").dataset.name + " · " + cell.title;
   };
   map.tabIndex = 0;
+  readout.textContent = "Point at the map, tap it, or walk through it with the arrow keys: what a cell holds is told here.";
   const over = (event) => { if (event.target.tagName === "I") show(event.target); };
   map.addEventListener("pointerover", over);
   map.addEventListener("click", over);
@@ -29,4 +30,8 @@ for (const map of document.querySelectorAll(".map")) {
     show(lines[row][index]);
     at.scrollIntoView({ block: "nearest" });
   });
+}
+// A link to a gate opens it.
+for (const link of document.querySelectorAll('a[href^="#gate-"]')) {
+  link.addEventListener("click", () => { const part = document.getElementById(link.hash.slice(1)); if (part) part.open = true; });
 }
