@@ -49,7 +49,8 @@ class LoopbackKraken:
         if endpoint == "Time":
             return 200, {"error": [], "result": {"unixtime": self.now_t, "rfc1123": ""}}
         if endpoint == "AssetPairs":
-            return 200, {"error": [], "result": {NAMES[a]: {"altname": a} for a in self.trades}}
+            return 200, {"error": [], "result": {NAMES[a]: _pair(a) for a in self.trades}}
+        query["pair"] = next((name for name, long in NAMES.items() if long == query["pair"]), query["pair"])
         if query["pair"] not in self.trades:
             return 200, {"error": ["EQuery:Unknown asset pair"]}
         rows = self._candles(query) if endpoint == "OHLC" else self._trades(query)
@@ -81,6 +82,16 @@ class LoopbackKraken:
         after = [t for t in self.trades[query["pair"]] if int(t[2] * 10**9) > since and t[2] < self.now_t][: self.page]
         rows = [[p, v, when, "b", "m", "", i] for p, v, when, i in after]
         return {NAMES[query["pair"]]: rows, "last": str(int(after[-1][2] * 10**9) if after else since)}
+
+
+def _pair(name: str) -> dict[str, object]:
+    base, quote = name[:3], name[3:]
+    return {
+        "altname": name, "wsname": f"{base}/{quote}", "aclass_base": "currency", "base": base, "aclass_quote": "currency",
+        "quote": f"Z{quote}", "lot": "unit", "cost_decimals": 5, "pair_decimals": 5, "lot_decimals": 8, "lot_multiplier": 1,
+        "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]], "fee_volume_currency": "ZUSD",
+        "margin_call": 80, "margin_stop": 40, "ordermin": "0.0001", "costmin": "0.5", "tick_size": "0.1", "status": "online",
+    }  # fmt: skip
 
 
 @contextmanager

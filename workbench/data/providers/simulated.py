@@ -33,4 +33,5 @@ class SimulatedProvider:
         if not self._bars:
             self._bars = simulate(self._seed, self._hours, self._report).bars
         bars = self._bars[ref.locator]
-        yield Page(within(bars, since_t, until_t), int(bars.t[-1]) + INTERVALS[ref.interval])
+        end_t = int(bars.t[-1]) + INTERVALS[ref.interval]
+        yield Page(within(bars, since_t, until_t), end_t if until_t is None else min(end_t, until_t))

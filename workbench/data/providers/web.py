@@ -70,7 +70,7 @@ class Web:
         """
         if self._session is None:
             self._session = requests.Session()
-            self._session.auth = _no_credentials
+            self._session.auth = no_credentials
         url = f"{self._base}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             response = self._session.get(url, headers=dict(headers or {}), timeout=self._timeout_s, allow_redirects=False)
@@ -85,7 +85,7 @@ class Web:
         return Answer(value, {k.lower(): v for k, v in response.headers.items()})
 
 
-def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keep `requests` from adding what it finds in a netrc file."""
     return request
 
