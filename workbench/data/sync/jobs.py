@@ -15,6 +15,7 @@ from workbench.data.sync.plan import OVERLAP_BARS, Task, plan_backfill, plan_syn
 from workbench.data.sync.reader import Stop
 from workbench.data.sync.run import SeriesResult, SyncResult, Watch, only_one, run_tasks, sweep_lake
 from workbench.data.sync.state import Clock, Source, SyncState
+from workbench.data.sync.writer import BATCH_S
 
 USD: Final = "USD"
 GONE: Final = "absent"
@@ -52,6 +53,7 @@ class Job:
         watch: told how far it is.
         clock: seconds since 1970 UTC.
         overlap_n: bars that a sync reads again.
+        batch_s: seconds from one commit to the next.
     """
 
     home: Path
@@ -60,6 +62,7 @@ class Job:
     watch: Watch
     clock: Clock
     overlap_n: int = OVERLAP_BARS
+    batch_s: float = BATCH_S
 
 
 def source_name(provider: BarProvider, options: Mapping[str, str]) -> str:
@@ -91,7 +94,16 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
                 name = source_name(provider, asked.options)
                 state.remember(Source(name, asked.kind, asked.options))
                 tasks += plan_backfill(state, catalog, name, provider, refs, since_t, until_t)
-            return run_tasks(job.home, state, tasks, title="backfill", workers_n=job.workers_n, stop=stop, watch=job.watch)
+            return run_tasks(
+                job.home,
+                state,
+                tasks,
+                title="backfill",
+                workers_n=job.workers_n,
+                stop=stop,
+                watch=job.watch,
+                batch_s=job.batch_s,
+            )
 
 
 def sync(job: Job, asked: Asked) -> SyncResult:
@@ -123,6 +135,7 @@ def sync(job: Job, asked: Asked) -> SyncResult:
                 stop=stop,
                 restate=True,
                 watch=job.watch,
+                batch_s=job.batch_s,
             )
             for s in lost:
                 state.ended(s.source, s.series, s.verdict, s.detail)

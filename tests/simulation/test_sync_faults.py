@@ -1,0 +1,237 @@
+"""Ten thousand faults, kill -9 among them: backfill and sync always end in the lake of a run that nothing disturbed.
+
+A campaign is a home folder, a venue whose clock moves on, and jobs one after the other, each disturbed by seeded faults and some
+killed at random moments. Faults are counted as the venue serves them. At the end of a campaign the venue is honest again and a sync
+runs; then the lake must be the clean one, byte of its digest for byte, with one version per series (nothing was ever taken
+for a correction), every bar must be the venue's, the watermarks must be right, and a further sync must change nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import pytest
+
+from runtime.errors import EXIT_DATA, EXIT_ENVIRONMENT
+from tests.support import tally
+from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
+from tests.support.sync_worker import SyncOrder
+from workbench.data.bars import Bars
+from workbench.data.lake import Lake
+from workbench.data.sync.state import SyncState
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+FAULTS_N: Final = int(os.environ.get("BALLAST_SYNC_FAULTS", "10000"))
+SEED: Final = 41
+START_T: Final = 1_700_006_400
+HOURS: Final = 1_100
+TRIES_MAX: Final = 60
+
+
+@dataclass
+class Worker:
+    """The forking process of tests/support/sync_worker.py, as a context."""
+
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.sync_worker"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+    def run(self, order: SyncOrder, kill_after_s: float | None = None) -> int:
+        """Run a job to its end, or kill it after a while; return its exit code (-9: it was killed)."""
+        self._say(json.dumps(dataclasses.asdict(order)))
+        child = int(self._answer())
+        if kill_after_s is not None:
+            moment = time.perf_counter() + kill_after_s
+            while time.perf_counter() < moment:
+                time.sleep(min(0.001, kill_after_s))
+            os.kill(child, signal.SIGKILL)  # a child that ended by itself keeps its id until it is reaped
+        self._say("reap")
+        return int(self._answer())
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@dataclass
+class Proof:
+    """Runs campaigns until enough faults were served and enough processes killed."""
+
+    venue: FaultyVenue
+    worker: Worker
+    folder: Path
+    end_t: int
+    defect: str = ""
+    kills_n: int = 0
+    jobs_n: int = 0
+    campaigns_n: int = 0
+    clean: str = ""
+
+    def order(self, home: Path, kind: str) -> SyncOrder:
+        """Return a job at the venue's present time."""
+        return SyncOrder(kind, str(home), self.venue.url, START_T, self.venue.now_t, defect=self.defect)
+
+    def make_clean(self) -> None:
+        """Run one backfill that nothing disturbs, and hold it against bars made here from the venue's own trades."""
+        self.venue.now_t, self.venue.fault_share = self.end_t, 0.0
+        home = self.folder / "clean"
+        assert self.worker.run(dataclasses.replace(self.order(home, "backfill"), defect="")) == 0
+        self.clean = Lake(home).digest()
+        for pair, market in self.venue.markets.items():
+            assert bars_of(home, pair) == candles_of(market, self.end_t), f"{pair} is not what the venue traded"
+
+    def campaign(self, seed: int, kill_share: float) -> None:
+        """Run one campaign and judge its end."""
+        rng = random.Random(seed)
+        home = self.folder / f"{seed}"
+        steps = sorted(rng.sample(range(900, HOURS), rng.randint(1, 3)))
+        self.venue.rng = random.Random(seed)
+        for step, hours in enumerate([*steps, (self.end_t - START_T) // HOUR]):
+            self.venue.now_t = START_T + hours * HOUR + rng.randrange(HOUR if hours < HOURS else 1)
+            if hours == (self.end_t - START_T) // HOUR:
+                self.venue.now_t = self.end_t
+            self._disturbed(home, "backfill" if step == 0 else rng.choice(("sync", "sync", "backfill")), rng, kill_share)
+        self.venue.fault_share = 0.0
+        self._judge(home, seed)
+        self.campaigns_n += 1
+
+    def _disturbed(self, home: Path, kind: str, rng: random.Random, kill_share: float) -> None:
+        """Run a job until it ends well, through faults and kills."""
+        for attempt in range(TRIES_MAX):
+            self.venue.fault_share = rng.uniform(0.05, 0.6) if attempt < TRIES_MAX // 2 else 0.05
+            kill_after_s = 10 ** rng.uniform(-2.5, 0.2) if rng.random() < kill_share else None
+            began = (home / "sync.sqlite").exists()
+            code = self.worker.run(self.order(home, kind if began else "backfill"), kill_after_s)
+            self.jobs_n += 1
+            self.kills_n += code == -signal.SIGKILL
+            if code == 0:
+                return
+            allowed = {-signal.SIGKILL, EXIT_ENVIRONMENT}
+            assert code in allowed, f"{kind} ended with {code}; expected one of {allowed} (data error: {EXIT_DATA})"
+        pytest.fail(f"{kind} did not end well in {TRIES_MAX} attempts")
+
+    def _judge(self, home: Path, seed: int) -> None:
+        where = f"campaign of seed {seed} in {home}"
+        assert self.worker.run(self.order(home, "sync")) == 0, where
+        if Lake(home).digest() != self.clean:
+            for pair, market in self.venue.markets.items():
+                found, true = bars_of(home, pair), candles_of(market, self.end_t)
+                wrong = [t for t in sorted({*found, *true}) if found.get(t) != true.get(t)]
+                assert not wrong, f"{where}: {pair} at {wrong[0]} is {found.get(wrong[0])}, the venue's is {true.get(wrong[0])}"
+        assert Lake(home).digest() == self.clean, where
+        assert [len(e.versions) for e in Lake(home).catalog().entries] == [1, 1, 1], f"{where}: a fault passed for a correction"
+        with SyncState(home, writable=False) as state:
+            marks = {m.series: m.scanned_until_t for m in state.watermarks()}
+            assert set(marks.values()) == {self.end_t // HOUR * HOUR}, f"{where}: {marks}"
+            assert len(marks) == 3, where
+        before = tree(home)
+        assert self.worker.run(self.order(home, "sync")) == 0, where
+        assert tree(home) == before, f"{where}: a further sync changed the lake"
+        assert not list((home / "lake").rglob(".partial-*")), f"{where}: something half-written is left"
+
+
+def bars_of(home: Path, pair: str) -> dict[int, tuple[float, ...]]:
+    """Return the bars of the lake by opening time."""
+    entry = Lake(home).catalog().get(f"kraken-spot/1h/{pair}")
+    assert entry is not None, f"no {pair}"
+    bars: Bars = Lake(home).read(entry.key, entry.current.segments)
+    rows = zip(bars.t.tolist(), *(values.tolist() for _, values in bars.columns()), strict=True)
+    return {t: tuple(values) for t, *values in rows}
+
+
+def candles_of(market: object, end_t: int) -> dict[int, tuple[float, ...]]:
+    """Return the venue's own closed hours by opening time, its exact decimals as the nearest floats."""
+    candles = market.candles  # type: ignore[attr-defined]
+    return {
+        t: (float(c.open), float(c.high), float(c.low), float(c.close), float(c.volume), float(c.trades_n))
+        for t, c in candles.items()
+        if t >= START_T and t + HOUR <= end_t
+    }
+
+
+def tree(home: Path) -> dict[str, bytes]:
+    """Return every file of the lake with its bytes."""
+    return {str(p.relative_to(home)): p.read_bytes() for p in sorted((home / "lake").rglob("*")) if p.is_file()}
+
+
+def prove(folder: Path, faults_n: int, kills_n: int, *, seed: int = SEED, defect: str = "") -> Proof:
+    """Run campaigns until `faults_n` faults were served and `kills_n` jobs killed; raise AssertionError at the first wrong end."""
+    venue = make_venue(7, start_t=START_T, hours=HOURS, per_hour=16)
+    with serve(venue, stall_s=lambda: 1.0), Worker() as worker:
+        proof = Proof(venue, worker, folder, START_T + HOURS * HOUR, defect)
+        proof.make_clean()
+        number = 0
+        while sum(venue.faults.values()) < faults_n or proof.kills_n < kills_n:
+            number += 1
+            missing = proof.kills_n / max(1, kills_n) < sum(venue.faults.values()) / max(1, faults_n)
+            proof.campaign(seed * 1_000 + number, 0.6 if missing else 0.1)
+    return proof
+
+
+def told(proof: Proof) -> str:
+    """Return the tally of a proof in one line."""
+    faults: Counter[str] = proof.venue.faults
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(faults.items()))
+    total = sum(faults.values()) + proof.kills_n
+    return (
+        f"sync faults: {total} in {proof.campaigns_n} campaigns and {proof.jobs_n} jobs, all ended in the clean lake: "
+        f"{kinds}, {proof.kills_n} kill -9"
+    )
+
+
+def test_disturbed_backfills_and_syncs_end_in_the_clean_lake(tmp_path: Path) -> None:
+    proof = prove(tmp_path, 150, 2)
+    tally.report(told(proof))
+    assert sum(proof.venue.faults.values()) >= 150
+    assert proof.kills_n >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7_200)
+def test_ten_thousand_faults_end_in_the_clean_lake(tmp_path: Path) -> None:
+    proof = prove(tmp_path, FAULTS_N, max(2, FAULTS_N // 100), seed=SEED + 1)
+    tally.report(told(proof))
+    assert min(proof.venue.faults[kind] for kind in proof.venue.kinds) >= FAULTS_N // 100, "every kind was met often"
+
+
+@pytest.mark.parametrize(
+    ("defect", "message"),
+    [
+        ("watermark before the lake", "is None, the venue's is"),
+        pytest.param("repeated trades counted again", "ended with|the venue's is", marks=pytest.mark.slow),
+    ],
+)
+def test_the_proof_finds_a_sync_that_breaks_its_word(tmp_path: Path, defect: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        prove(tmp_path, 1_500, 60, defect=defect)

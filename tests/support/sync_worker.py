@@ -1,0 +1,122 @@
+"""A process that forks one backfill or sync per order, so that a test can kill it at any moment: see test_sync_faults.py.
+
+Orders are JSON lines on stdin: a `SyncOrder` starts a child, whose process id is answered; `reap` waits for it and answers its exit
+status. The server itself never touches data, so that a fork has no threads to lose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import BallastError
+from workbench.data.ingest import ImportedSeries
+from workbench.data.providers import BarProvider
+from workbench.data.providers.calls import CallLedger
+from workbench.data.providers.kraken import KrakenProvider
+from workbench.data.providers.trades import BarMaker, Trade
+from workbench.data.sync import jobs, writer
+from workbench.data.sync.state import SyncState, Watermark
+
+ASSETS = ("BTC", "ETH", "SOL")
+
+
+@dataclass(frozen=True)
+class SyncOrder:
+    """One job: `kind` is `backfill` or `sync`; `defect` names one to plant, `now_t` is the clock."""
+
+    kind: str
+    home: str
+    url: str
+    since_t: int
+    now_t: int
+    timeout_s: float = 0.4
+    defect: str = ""
+
+
+def run_order(order: SyncOrder) -> int:
+    """Run a job in this process and return its exit code."""
+
+    def open_provider(asked: jobs.Asked, interval: str, ledger: CallLedger, sleep: Callable[[float], None]) -> BarProvider:
+        return KrakenProvider(
+            assets=ASSETS,
+            interval=interval,
+            url=order.url,
+            call_interval_ms=0,
+            calls_per_page=1,
+            attempts=4,
+            timeout_s=order.timeout_s,
+            ledger=ledger,
+            sleep=lambda _: sleep(0.0),
+        )
+
+    job = jobs.Job(Path(order.home), open_provider, 3, lambda _: None, lambda: float(order.now_t), batch_s=0.0)
+    plant(order.defect)
+    asked = jobs.Asked("kraken-rest", {}, ("1h",) if order.kind == "backfill" else ())
+    try:
+        result = jobs.backfill(job, asked, order.since_t, None) if order.kind == "backfill" else jobs.sync(job, asked)
+    except BallastError as e:
+        return e.exit_code
+    return result.exit_code
+
+
+def plant(defect: str) -> None:
+    """Plant a defect that the proof must find."""
+    if defect == "watermark before the lake":
+        absorb, waiting = writer.absorb, list[tuple[SyncState, list[Watermark]]]()
+
+        def write(self: writer.Writer) -> None:
+            marks = [mark for n, p in self._pending.items() if p.reached and (mark := self._mark(n, p.reached)) is not None]
+            waiting.append((self._state, marks))
+            honest(self)
+
+        def late_absorb(home: Path, deliveries: object, *, restatement: str = "") -> list[ImportedSeries]:
+            while waiting:
+                state, marks = waiting.pop()
+                state.advance(marks)
+            time.sleep(0.02)
+            return absorb(home, deliveries, restatement=restatement)  # type: ignore[arg-type]
+
+        honest = writer.Writer.write
+        writer.Writer.write = write  # type: ignore[method-assign]
+        writer.absorb = late_absorb
+    elif defect == "repeated trades counted again":
+        take = BarMaker.add
+
+        def add(self: BarMaker, page: list[Trade], *, continues: bool = False) -> int:
+            self._times.clear()
+            self._last = None
+            del continues
+            return take(self, page)
+
+        BarMaker.add = add  # type: ignore[method-assign, assignment]
+    elif defect:
+        raise ValueError(defect)
+
+
+def main() -> None:
+    """Take orders until stdin ends."""
+    print("ready", flush=True)
+    child = 0
+    for line in sys.stdin:
+        if line.strip() == "reap":
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            continue
+        order = SyncOrder(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(run_order(order))
+            except BaseException as e:  # a child must never go on with the server's loop
+                print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
+                os._exit(99)
+        print(child, flush=True)
+
+
+if __name__ == "__main__":
+    main()
