@@ -12,7 +12,6 @@ import numpy as np
 from runtime.adapters.local_kraken.columns import (
     NO_TRADES,
     BarColumns,
-    Ints,
     Pieces,
     TradeColumns,
     join_pieces,
@@ -202,10 +201,9 @@ class BarFeed:
         slots = self._interval_s * MICROSECONDS // 2
         fits = (counts >= needed) & (counts <= lots) & (counts <= slots)
         self._require(~traded | fits, block_n, "prices that its number of trades, or its volume, cannot make")
-        columns = (open_t, o, h, low, c, lots, counts)
-        kept: list[Ints] = [column[traded] for column in columns]
-        first_id = self._first_ids[block_n] + np.cumsum(kept[-1]) - kept[-1]
-        return BarColumns(*kept, first_id)
+        n = counts[traded]
+        first_id = self._first_ids[block_n] + np.cumsum(n) - n
+        return BarColumns(open_t[traded], o[traded], h[traded], low[traded], c[traded], lots[traded], n, first_id)
 
     def _require(self, right: np.ndarray[tuple[int], np.dtype[np.bool_]], block_n: int, wrong: str) -> None:
         if not bool(np.all(right)):

@@ -19,6 +19,8 @@ HTML: Final = (
 OVERLAP_N: Final = 10
 """Rows of the page before that an overlapping page begins with."""
 
+PAGES_KEPT_N: Final = 256
+
 STATUS: Final = {
     Fault.HTTP_429: 429,
     Fault.HTTP_500: 500,
@@ -83,6 +85,8 @@ class Breakage:
         """Return the answer as a fault leaves it; whole without one."""
         place = (endpoint, query.get("pair", ""))
         before = self._pages.get(place)
+        if len(self._pages) >= PAGES_KEPT_N:
+            self._pages.clear()
         self._pages[place] = answer.body
         if fault is None:
             return answer

@@ -77,8 +77,8 @@ class CandleSeries:
     def candle(self, row: Row) -> Candle:
         """Return a row in decimals."""
         p, q = self._feed.price_decimals, self._feed.lot_decimals
-        prices = (decimal_of(units, p) for units in row[1:6])
-        return Candle(row.open_t, *prices, decimal_of(row.lots, q), row.trades_n)
+        o, h, low, c, vwap = (decimal_of(units, p) for units in row[1:6])
+        return Candle(row.open_t, o, h, low, c, vwap, decimal_of(row.lots, q), row.trades_n)
 
     def _text(self, row: Row) -> str:
         p = self._feed.price_decimals

@@ -71,7 +71,9 @@ def join_bars(parts: list[BarColumns]) -> BarColumns:
 
 def take_trades(trades: TradeColumns, first_n: int, end_n: int) -> TradeColumns:
     """Return rows first_n .. end_n - 1."""
-    return TradeColumns(*(column[first_n:end_n] for column in trades))
+    time_ns, trade_id, price, lots, buy, limit = trades
+    part = slice(first_n, end_n)
+    return TradeColumns(time_ns[part], trade_id[part], price[part], lots[part], buy[part], limit[part])
 
 
 def join_trades(parts: list[TradeColumns]) -> TradeColumns:

@@ -58,8 +58,8 @@ class LocalMarket:
         self.table = PairTable(tuple(self._replayed))
         feeds = [r.feed for r in self._replayed.values() if r.feed]
         captures = [c for r in self._replayed.values() for c in r.captures]
-        self.first_ns = min(x.first_ns for x in (*feeds, *captures))
-        self.last_ns = max(x.last_ns for x in (*feeds, *captures))
+        self.first_ns = min([*(feed.first_ns for feed in feeds), *(capture.first_ns for capture in captures)])
+        self.last_ns = max([*(feed.last_ns for feed in feeds), *(capture.last_ns for capture in captures)])
         self.now_ns = self.last_ns + 1 if start_ns is None else start_ns
 
     @classmethod

@@ -46,9 +46,10 @@ def trades_of_bars(key: int, bars: BarColumns, interval_s: int) -> TradeColumns:
     bar_keys = _bar_keys(key, bars.open_t)
     draws = (bar_keys[bar] + k.astype(np.uint64) * np.uint64(STREAMS) * np.uint64(GOLDEN)).astype(np.uint64)
     price = _prices(bars, bar_keys, draws, bar, k, n)
-    step_us = interval_s * MICROSECONDS // n
+    span_us = np.int64(interval_s * MICROSECONDS)
+    step_us = span_us // n
     jitter = 1 + below(_stream(draws, TIME), np.maximum(step_us - 1, 1))
-    time_us = bars.open_t[bar] * MICROSECONDS + k * (interval_s * MICROSECONDS) // n + jitter
+    time_us = bars.open_t[bar] * MICROSECONDS + k * span_us // n + jitter
     change = np.diff(price, prepend=price[:1])
     change[k == 0] = 0
     coin = below(_stream(draws, SIDE), 2) == 0
