@@ -6,15 +6,19 @@ import tomllib
 from datetime import UTC, date, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from runtime.canonical import digest
 from runtime.errors import DataError, UsageError
 
+if TYPE_CHECKING:
+    from workbench.data.universe_diff import Change
+
 SECOND_SOURCE_SUFFIX: Final = "-b"
 """`binance-spot-b` holds a second, independent download of `binance-spot` series: used to check, never to fill."""
+PREFIX: Final = "universe_"
 YEAR_10000_T: Final = 253_402_300_800
 
 
@@ -49,6 +53,22 @@ class Venue(_Frozen):
     assumptions: tuple[str, ...]
 
 
+class ListingWindow(_Frozen):
+    """When one venue listed an asset, as a later version of the universe may state it (V1 states none).
+
+    Attributes:
+        asset, venue: of the universe.
+        listed_from, listed_until: `[from, until)`; None = open.
+        source: the announcement or page that says so.
+    """
+
+    asset: str
+    venue: str
+    listed_from: AwareDatetime | None = None
+    listed_until: AwareDatetime | None = None
+    source: str
+
+
 class Listing(NamedTuple):
     """One venue symbol resolved: whose bars they are, and for which time they may be used.
 
@@ -76,11 +96,12 @@ class Universe(_Frozen):
     quotes: tuple[str, ...]
     renames: tuple[Rename, ...]
     venues: dict[str, Venue]
+    listings: tuple[ListingWindow, ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON of the whole version."""
-        return digest(self.model_dump(mode="json"))
+        """Return the SHA-256 of the canonical JSON of the whole version; `listings` takes part where there are any."""
+        return digest(self.model_dump(mode="json", exclude=None if self.listings else {"listings"}))
 
     def venue(self, name: str) -> Venue:
         """Return the venue's map; `-b` folders share the map of their first source.
@@ -131,6 +152,12 @@ class Universe(_Frozen):
             )
         return venue.names.get(asset, asset) + theirs
 
+    def diff(self, newer: Universe) -> list[Change]:
+        """Return every difference of a newer version, and what each means for datasets (`workbench.data.universe_diff`)."""
+        from workbench.data.universe_diff import differences
+
+        return differences(self, newer)
+
     def order(self, assets: set[str]) -> tuple[str, ...]:
         """Return the assets in universe order."""
         return tuple(a for a in self.assets if a in assets)
@@ -143,19 +170,44 @@ def _renamed(rename: Rename, ticker: str, quote: str, venue_name: str) -> Listin
     return Listing(rename.asset, quote, 1, int(dates.successor_from.timestamp()) if dates else None, None)
 
 
+def shipped_versions() -> tuple[str, ...]:
+    """Return the names of the versions that ship with the package, oldest first."""
+    names = [p.stem.removeprefix(PREFIX) for p in Path(__file__).parent.glob(f"{PREFIX}v*.toml")]
+    return tuple(sorted(names, key=lambda n: (len(n), n)))
+
+
 @cache
 def load_universe(version: str = "v1") -> Universe:
-    """Read a universe version that ships with the package.
+    """Read a universe version that ships with the package. For a version of one's own see `universe_store.find_universe`.
 
     Raises:
         UsageError: no such version.
     """
-    path = Path(__file__).with_name(f"universe_{version}.toml")
-    if not path.is_file():
+    if version not in shipped_versions():
         raise UsageError(
-            f"no universe version {version!r}", expected="v1", action="choose a version that ships with this release"
+            f"no universe version {version!r}",
+            expected=", ".join(shipped_versions()),
+            action="choose a version that ships with this release",
         )
-    return Universe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    path = Path(__file__).with_name(f"{PREFIX}{version}.toml")
+    return parse_universe(path.read_text(encoding="utf-8"), path.name)
+
+
+def parse_universe(text: str, where: str) -> Universe:
+    """Return the universe in a TOML text.
+
+    Raises:
+        DataError: it is no TOML, or not a universe.
+    """
+    try:
+        return Universe.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ValidationError) as e:
+        lines = str(e).splitlines()
+        raise DataError(
+            f"{where}: {': '.join(x.strip() for x in lines[1:3]) if isinstance(e, ValidationError) else lines[0]}",
+            expected="a universe in the form of universe_v1.toml",
+            action="see docs/reference/universe.md for every field",
+        ) from e
 
 
 def iso(at_t: int) -> str:
