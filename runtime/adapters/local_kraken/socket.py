@@ -269,6 +269,8 @@ class Hub:
         """Messages queued since the start, for all connections."""
         self._faults, self._seed = faults, seed
         self._connections: dict[int, Connection] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._opened_n = 0
 
     @property
@@ -320,6 +322,12 @@ class Hub:
             connection.drop("control")
         return len(connections)
 
+    async def close(self) -> None:
+        """End every connection at once and wait until their handlers have returned."""
+        for connection in self.connections:
+            connection.drop("closing", at_once=True)
+        await self._empty.wait()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client from the upgrade to its end."""
         transport = request.transport
@@ -330,6 +338,7 @@ class Hub:
         self._opened_n += 1
         connection = Connection(self, self._opened_n, response, transport)
         self._connections[connection.number_n] = connection
+        self._empty.clear()
         connection.say(channels.status(self._connection_id(connection.number_n)))
         writer = asyncio.create_task(connection.write())
         try:
@@ -340,8 +349,10 @@ class Hub:
                     connection.hear("")
         finally:
             connection.end()
-            del self._connections[connection.number_n]
             await writer
+            del self._connections[connection.number_n]
+            if not self._connections:
+                self._empty.set()
         return response
 
     def _connection_id(self, number_n: int) -> int:

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.adapters.local_kraken.market import LocalMarket
+from runtime.adapters.local_kraken.pairs import PairInfo
+from runtime.adapters.local_kraken.records import NS
+from runtime.adapters.local_kraken.requests import Topic
+from runtime.adapters.local_kraken.stream import Event, Stream
+from runtime.adapters.order_book import OrderBook
+from tests.support import kraken_books
+from tests.support.kraken_socket import HOUR_NS, START_NS, write_bars
+
+NAMES = {"XBTUSD": 37_000.0, "ETHUSD": 2_000.0}
+TOPICS = [
+    topic
+    for symbol in ("BTC/USD", "ETH/USD")
+    for topic in (
+        Topic("book", symbol, depth=10),
+        Topic("trade", symbol),
+        Topic("ohlc", symbol, interval_min=60),
+        Topic("ticker", symbol, event_trigger="trades"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bars(tmp_path_factory.mktemp("bars"), NAMES, trades=True)
+
+
+def market_of(folder: Path) -> LocalMarket:
+    return LocalMarket.open([folder], seed=11, start_ns=START_NS)
+
+
+def stream_of(folder: Path, topics: list[Topic], batch_ns: int = 0) -> Stream:
+    stream = Stream(market_of(folder), start_ns=START_NS, batch_ns=batch_ns)
+    for topic in topics:
+        stream.open(topic)
+    return stream
+
+
+def rows(events: list[Event]) -> list[dict[str, Any]]:
+    return [row for event in events for row in json.loads(event.text, parse_float=Decimal)["data"]]
+
+
+def pair_of(market: LocalMarket, symbol: str) -> PairInfo:
+    return next(pair for pair in market.pairs if pair.symbol == symbol)
+
+
+@pytest.mark.parametrize("batch_ns", [0, 60 * NS, HOUR_NS])
+def test_the_messages_do_not_depend_on_the_steps(folder: Path, batch_ns: int) -> None:
+    one = stream_of(folder, TOPICS, batch_ns).advance(START_NS + HOUR_NS)
+    many = stream_of(folder, TOPICS, batch_ns)
+    pieces = [event for n in range(1, 61) for event in many.advance(START_NS + n * HOUR_NS // 60)]
+    assert one == pieces
+    assert {event.topic for event in one} == set(TOPICS)
+
+
+def test_the_order_is_time_then_pair_then_channel(folder: Path) -> None:
+    events = stream_of(folder, TOPICS[::-1]).advance(START_NS + HOUR_NS)
+    keys = [event[:3] for event in events]
+    assert keys == sorted(keys)
+    at_one_time = [event.topic.channel for event in events if event[:2] == events[-1][:2]]
+    assert at_one_time == [channel for channel in ("book", "trade", "ohlc", "ticker") if channel in at_one_time]
+
+
+def test_forming_candles_are_those_of_the_market_after_every_trade(folder: Path) -> None:
+    market = market_of(folder)
+    pair = pair_of(market, "BTC/USD")
+    for interval_min in (1, 60):
+        topic = Topic("ohlc", "BTC/USD", interval_min=interval_min)
+        begin_ns = START_NS + 1_000 * NS  # inside an interval of an hour
+        stream = Stream(market, start_ns=begin_ns)
+        stream.open(topic)
+        events = stream.advance(begin_ns + 2 * HOUR_NS)
+        assert len(events) == len(market.trades(pair, begin_ns, begin_ns + 2 * HOUR_NS)) > 10
+        for event in events:
+            row, candle = rows([event])[0], market.candles(pair, 60 * interval_min, event.time_ns, 1)[0]
+            told = [row[name] for name in ("open", "high", "low", "close", "vwap", "volume", "trades")]
+            assert told == [candle.open, candle.high, candle.low, candle.close, candle.vwap, candle.volume, candle.trades_n]
+
+
+def test_with_a_batch_each_bar_is_told_at_its_close_as_it_stands_in_the_file(folder: Path) -> None:
+    market = market_of(folder)
+    stream = stream_of(folder, [Topic("ohlc", "BTC/USD", interval_min=60)], HOUR_NS)
+    events = stream.advance(START_NS + 3 * HOUR_NS + NS)
+    assert [event.time_ns for event in events] == [START_NS + n * HOUR_NS for n in (1, 2, 3)]
+    candles = market.candles(pair_of(market, "BTC/USD"), 3600, START_NS + 3 * HOUR_NS - 1, 3)
+    assert [row["close"] for row in rows(events)] == [candle.close for candle in candles]
+    assert [row["volume"] for row in rows(events)] == [candle.volume for candle in candles]
+
+
+def test_a_batch_joins_trades_and_loses_none(folder: Path) -> None:
+    topic = Topic("trade", "BTC/USD")
+    single = stream_of(folder, [topic]).advance(START_NS + 2 * HOUR_NS)
+    batched = stream_of(folder, [topic], 600 * NS).advance(START_NS + 2 * HOUR_NS)
+    assert rows(single) == rows(batched)
+    assert len(batched) < len(single)
+    ids = [row["trade_id"] for row in rows(single)]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+@pytest.mark.parametrize("depth", [10, 25, 100])
+@pytest.mark.parametrize("batch_ns", [0, 60 * NS])
+def test_a_client_that_applies_the_updates_has_the_book_of_the_market(folder: Path, depth: int, batch_ns: int) -> None:
+    market = market_of(folder)
+    pair, topic = pair_of(market, "ETH/USD"), Topic("book", "ETH/USD", depth=depth)
+    stream = stream_of(folder, [topic], batch_ns)
+    book = OrderBook(depth)
+    snapshot = json.loads(stream.snapshot(topic) or "", parse_float=Decimal)["data"][0]
+    texts = [snapshot, *rows(stream.advance(START_NS + 1_200 * NS))]
+    for n, data in enumerate(texts):
+        sides = [[(int(row["price"].scaleb(2)), int(row["qty"].scaleb(8))) for row in data[name]] for name in ("bids", "asks")]
+        (book.apply if n else book.load)(*sides)  # type: ignore[arg-type]
+        assert book.checksum() == data["checksum"]
+    shown = market.book(pair, START_NS + 1_200 * NS, depth)
+    assert [(price, qty) for price, qty in book.bids()] == [(int(x.price.scaleb(2)), int(x.qty.scaleb(8))) for x in shown.bids]
+    assert len(texts) > 15
+
+
+def test_tickers_come_with_trades_or_with_another_best_level(folder: Path) -> None:
+    market = market_of(folder)
+    trades = market.trades(pair_of(market, "BTC/USD"), START_NS, START_NS + HOUR_NS)
+    by_trade = stream_of(folder, [Topic("ticker", "BTC/USD", event_trigger="trades")]).advance(START_NS + HOUR_NS)
+    assert [event.time_ns for event in by_trade] == [trade.time_ns for trade in trades]
+    assert [row["last"] for row in rows(by_trade)] == [trade.price for trade in trades]
+    quotes = rows(stream_of(folder, [Topic("ticker", "BTC/USD", event_trigger="bbo")]).advance(START_NS + 600 * NS))
+    best = [(row["bid"], row["bid_qty"], row["ask"], row["ask_qty"]) for row in quotes]
+    assert len(best) > 3
+    assert all(one != other for one, other in pairwise(best))
+
+
+def test_what_nobody_follows_is_not_computed(folder: Path) -> None:
+    topic = TOPICS[0]
+    stream = stream_of(folder, [topic, topic])
+    stream.close(topic)
+    assert stream.advance(START_NS + 60 * NS)
+    stream.close(topic)
+    assert stream.advance(START_NS + 120 * NS) == []
+
+
+def test_the_real_capture_is_told_exactly_as_it_was_recorded(real_data: Path) -> None:
+    capture = kraken_books.read_v2(real_data)
+    market = LocalMarket.open([kraken_books.v2_path(real_data).parent], seed=1)
+    recording = next(capture for capture in market.captures(market.pairs[0]) if capture.first_ns == market.first_ns)
+    start_ns = recording.first_ns
+    stream, topic = Stream(market, start_ns=start_ns), Topic("book", "BTC/USD", depth=10)
+    stream.open(topic)
+    snapshot = json.loads(stream.snapshot(topic) or "", parse_float=Decimal)["data"][0]
+    assert snapshot["checksum"] == capture.checksum
+    raw = json.loads(kraken_books.v2_path(real_data).read_text(), parse_float=Decimal)["updates"]
+    told = [json.loads(event.text, parse_float=Decimal) for event in stream.advance(recording.last_ns)]
+    assert told == raw
+    assert len(told) == 509
