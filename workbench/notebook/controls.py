@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 from runtime.errors import InvariantError
@@ -15,12 +17,15 @@ SLIDER_STEPS_MAX: Final = 200
 """A longer range is easier to type than to drag."""
 
 
-def controls(given: BaseModel, fixed: tuple[str, ...] = ()) -> mo.ui.dictionary:
+def controls(
+    given: BaseModel, fixed: tuple[str, ...] = (), choices: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> mo.ui.dictionary:
     """Return one widget per field of a validated spec, each set to the field's value.
 
     Args:
         given: the validated spec of the run.
         fixed: fields that get no widget (the caller passes them on unchanged).
+        choices: what a field of names may hold, where only the data tell (the assets of a dataset).
 
     Raises:
         InvariantError: under papermill, a widget does not give back the value it was set to: the run would differ from
@@ -35,7 +40,8 @@ def controls(given: BaseModel, fixed: tuple[str, ...] = ()) -> mo.ui.dictionary:
         if name in fixed:
             continue
         value = getattr(given, name)
-        widget = _widget(field, field.description or name, value)
+        label = field.description or name
+        widget = _chooser(choices[name], label, value) if name in choices else _widget(field, label, value)
         if readable and _plain(widget.value) != _plain(value):
             raise InvariantError(
                 f"the control for {name} turned {value!r} into {widget.value!r}",
@@ -51,6 +57,12 @@ def bounds(field: FieldInfo) -> tuple[float | None, float | None]:
     low = next((m.ge for m in field.metadata if getattr(m, "ge", None) is not None), None)
     high = next((m.le for m in field.metadata if getattr(m, "le", None) is not None), None)
     return low, high
+
+
+def _chooser(choices: Sequence[str], label: str, value: Any) -> Any:
+    import marimo as mo
+
+    return mo.ui.multiselect(list(choices), value=list(value), label=label)
 
 
 def _widget(field: FieldInfo, label: str, value: Any) -> Any:

@@ -13,13 +13,17 @@ SIMULATED: Final = "simulated"
 def dataset_hash(home: Path, name: str, report: Report = silent) -> str:
     """Return the full hash of a dataset: a hash, a unique prefix of one, `latest`, or `simulated` (built when missing).
 
+    An empty name, where a notebook needs no dataset, stays empty.
+
     Raises:
         UsageError, DataError: there is no such dataset.
     """
+    if not name:
+        return ""
     if name == SIMULATED:
         from workbench.data.prepare import prepare_dataset
 
         return prepare_dataset(home, None, SIMULATED, report).dataset_hash
-    from workbench.study import resolve_dataset
+    from workbench.data.datasets import load_manifest
 
-    return resolve_dataset(home, name)
+    return load_manifest(home, name).dataset_hash
