@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 
-def test_the_report_script_parses(repository: Path) -> None:
+@pytest.mark.parametrize("script", ["reports/static/report.js", "reports/static/quality/quality.js"])
+def test_the_scripts_of_a_page_parse(repository: Path, script: str) -> None:
     node = shutil.which("node")
     if node is None:
         assert not os.environ.get("CI"), "CI has a JavaScript engine"
-        pytest.skip("no node: the report's script is parsed in CI")
-    done = subprocess.run(
-        [node, "--check", str(repository / "reports/static/report.js")], capture_output=True, text=True, check=False
-    )
+        pytest.skip("no node: the pages' scripts are parsed in CI")
+    done = subprocess.run([node, "--check", str(repository / script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
