@@ -29,6 +29,7 @@ BUILT_INS: Final = {
     "audit": "runtime.commands.audit:audit",
     "check": "runtime.commands.check:check",
     "doctor": "runtime.commands.doctor:doctor",
+    "kraken": "runtime.commands.kraken:kraken",
     "policy": "runtime.commands.policy:policy",
     "replay": "runtime.commands.replay:replay",
     "runs": "runtime.commands.runs:runs",
