@@ -69,7 +69,7 @@ def serve_json(service: Service) -> Iterator[None]:
             content = json.dumps(body).encode()
             sent = content[: len(content) // 2] if fault.cut or fault.broken else content
             try:
-                self.send_response(status)
+                self.send_response_only(status)  # without a Date of its own: a service may tell a virtual time
                 for name, value in (headers | fault.headers).items():
                     self.send_header(name, value)
                 self.send_header("Content-Type", "application/json")

@@ -23,14 +23,13 @@ from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause
+from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.web import TIMEOUT_S, failure_of, no_credentials, response_of, status_failure
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 T = TypeVar("T")
 
 URL_VARIABLE: Final = "BALLAST_CCXT_URL"
-EARLIEST_T: Final = 1_262_304_000
-"""2010-01-01: before any exchange."""
 PAGE_MAX: Final = 500
 """Candles asked for at once where ccxt does not state the exchange's limit."""
 REPEATS_CLOSES: Final = frozenset({"kraken"})
@@ -112,11 +111,13 @@ class ExchangeProvider:
             DataError: it lists none of the assets.
         """
         markets = self._markets()
-        wanted = _wanted(self._universe, self._venue, self._assets, self._quote)
-        refs = [SeriesRef(self._venue, self._interval, s, "fetch_ohlcv", m) for s, m in sorted(wanted.items()) if m in markets]
+        wanted = {
+            w.symbol: f"{w.base}/{w.quote}" for w in wanted_symbols(self._universe, self._venue, self._assets, self._quote)
+        }
+        refs = [SeriesRef(self._venue, self._interval, s, "fetch_ohlcv", m) for s, m in wanted.items() if m in markets]
         if not refs:
             raise DataError(
-                f"{self._client.name} lists none of {', '.join(sorted(wanted)[:5])}",
+                f"{self._client.name} lists none of {', '.join(list(wanted)[:5])}",
                 expected="at least one market",
                 action="choose other symbols or another exchange",
             )
@@ -159,13 +160,13 @@ class ExchangeProvider:
             return found[found[:, 0] < end_t]
 
         rows = self._call("fetch_ohlcv", once)
-        if _gapless(rows, since_t, step_t):
+        if gapless(rows, since_t, step_t):
             return rows
 
         def confirmed() -> np.ndarray:
             nonlocal rows
             before, rows = rows, once()
-            if not _gapless(rows, since_t, step_t) and not np.array_equal(before, rows):
+            if not gapless(rows, since_t, step_t) and not np.array_equal(before, rows):
                 raise CallFailure(Cause.FORM, "two answers to one request differ")
             return rows
 
@@ -267,21 +268,6 @@ def _page_max(client: Any) -> int:
     return int(limit) if isinstance(limit, int) and limit > 0 else PAGE_MAX
 
 
-def _wanted(universe: Universe, venue: str, assets: Sequence[str] | None, quote: str) -> dict[str, str]:
-    """Return ccxt's market name by the venue's symbol, for every asset and its former ticker."""
-    theirs = next((name for name, stands_for in universe.venue(venue).quotes.items() if stands_for == quote), None)
-    found: dict[str, str] = {}
-    for asset in universe.assets if assets is None else assets:
-        if assets is None and (theirs is None or asset in universe.venue(venue).absent):
-            continue
-        found[universe.symbol(venue, asset, quote)] = f"{asset}/{theirs}"
-    for rename in universe.renames:
-        former = f"{rename.former}{theirs}"
-        if (assets is None or rename.asset in assets) and universe.resolve(venue, former) is not None:
-            found[former] = f"{rename.former}/{theirs}"
-    return found
-
-
 def _checked(rows: object, since_t: int, step_t: int) -> np.ndarray:
     """Return candles as float64 [N, 6], or refuse what is not whole, in order and on the grid."""
     if not isinstance(rows, list):
@@ -289,24 +275,11 @@ def _checked(rows: object, since_t: int, step_t: int) -> np.ndarray:
     for row in rows:
         if not isinstance(row, list) or len(row) < 6 or not all(_is_number(v) for v in row[:6]) or not isinstance(row[0], int):
             raise CallFailure(Cause.FORM, f"candle {str(row)[:80]}")
-    table = np.array([row[:6] for row in rows], dtype=np.float64).reshape(-1, 6)
-    at_ms = table[:, 0]
-    if bool((at_ms % (step_t * 1_000) != 0).any()) or bool((np.diff(at_ms) <= 0).any()):
-        raise CallFailure(Cause.FORM, "candles off their grid or out of order")
-    table[:, 0] = at_ms / 1_000
-    if len(table) and table[0, 0] < since_t:
-        raise CallFailure(Cause.FORM, "candles older than those asked for")
-    if bool((table[:, 1:5] <= 0).any()) or bool((table[:, 5] < 0).any()):
-        raise CallFailure(Cause.FORM, "a price of zero or a volume below zero")
-    return table
+    return checked([(row[0] / 1_000, *row[1:6]) for row in rows], 6, since_t, step_t)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _gapless(rows: np.ndarray, since_t: int, step_t: int) -> bool:
-    return len(rows) > 0 and rows[0, 0] == since_t and bool((np.diff(rows[:, 0]) == step_t).all())
 
 
 def _bars(rows: np.ndarray, *, drop_quiet: bool) -> Bars:
