@@ -36,14 +36,13 @@ def write_bars(folder: Path, names: dict[str, float], *, hours_n: int = 96, seed
         random_ = random.Random(f"{seed} {name}")
         rows = []
         first_t = START_T - hours_n // 2 * 3600
+        last = first_price
         for n in range(hours_n):
-            close = round(price * (1 + random_.uniform(-0.01, 0.01)), 1)
-            high, low = max(price, close) + round(random_.uniform(0, 5), 1), min(price, close) - round(random_.uniform(0, 5), 1)
-            volume = round(random_.uniform(1, 90), 8)
-            rows.append(
-                ((first_t + 3600 * n) * 10**6, price, round(high, 1), round(low, 1), close, volume, random_.randrange(6, 30))
-            )
-            price = close
+            close = round(last * (1 + random_.uniform(-0.01, 0.01)), 1)
+            high, low = max(last, close) + round(random_.uniform(0, 5), 1), min(last, close) - round(random_.uniform(0, 5), 1)
+            volume, trades_n = round(random_.uniform(1, 90), 8), random_.randrange(6, 30)
+            rows.append(((first_t + 3600 * n) * 10**6, last, round(high, 1), round(low, 1), close, volume, trades_n))
+            last = close
         columns = list(zip(*rows, strict=True))
         data = {"ts_utc": pa.array(columns[0], pa.timestamp("us", "UTC"))}
         data |= dict(zip(("open", "high", "low", "close", "volume"), columns[1:6], strict=True))
@@ -91,13 +90,13 @@ async def venue(
 class Client:
     """A raw client. It keeps the text of every message, and the books of its subscriptions with their checksums compared."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, decimals: tuple[int, int] = (1, 8)) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.texts: list[str] = []
         self.books: dict[str, OrderBook] = {}
         self.verified_n = self.mismatched_n = self.garbage_n = 0
         self.desynced: set[str] = set()
         self.closed = False
-        self._socket, self._decimals = socket, decimals
+        self._socket = socket
         self._pings_n = 1_000_000
 
     async def send(self, **body: Any) -> None:
@@ -139,9 +138,10 @@ class Client:
             found.append(body)
         return found
 
-    def _levels(self, rows: list[dict[str, Decimal]]) -> list[Level]:
-        price, qty = self._decimals
-        return [Level(scaled(row["price"], price), scaled(row["qty"], qty)) for row in rows]
+    @staticmethod
+    def _levels(rows: list[dict[str, Decimal]]) -> list[Level]:
+        """Return levels at the decimals that the wire shows: it keeps trailing zeros."""
+        return [Level(*(scaled(row[name], -int(row[name].as_tuple().exponent)) for name in ("price", "qty"))) for row in rows]
 
     def _book(self, body: dict[str, Any]) -> None:
         data = body["data"][0]

@@ -269,6 +269,7 @@ class Hub:
         """Messages queued since the start, for all connections."""
         self._faults, self._seed = faults, seed
         self._connections: dict[int, Connection] = {}
+        self._system = "online"
         self._empty = asyncio.Event()
         self._empty.set()
         self._opened_n = 0
@@ -315,6 +316,13 @@ class Hub:
         for connection in slow:
             connection.drop("slow", at_once=True)
 
+    def announce(self, system: str) -> None:
+        """Tell every connection (and every later one) another state of the venue: online, maintenance, cancel_only, post_only."""
+        if system != self._system:
+            self._system = system
+            for connection in self.connections:
+                connection.say(self._status(connection.number_n))
+
     def drop_all(self) -> int:
         """End every connection after what is queued for it; return how many."""
         connections = self.connections
@@ -339,7 +347,7 @@ class Hub:
         connection = Connection(self, self._opened_n, response, transport)
         self._connections[connection.number_n] = connection
         self._empty.clear()
-        connection.say(channels.status(self._connection_id(connection.number_n)))
+        connection.say(self._status(connection.number_n))
         writer = asyncio.create_task(connection.write())
         try:
             async for message in response:
@@ -355,5 +363,6 @@ class Hub:
                 self._empty.set()
         return response
 
-    def _connection_id(self, number_n: int) -> int:
-        return int.from_bytes(hashlib.blake2b(f"{self._seed}|connection|{number_n}".encode(), digest_size=8).digest(), "big")
+    def _status(self, number_n: int) -> str:
+        drawn = hashlib.blake2b(f"{self._seed}|connection|{number_n}".encode(), digest_size=8).digest()
+        return channels.status(int.from_bytes(drawn, "big"), self._system)
