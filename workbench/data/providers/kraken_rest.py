@@ -161,8 +161,9 @@ def _candles(result: Mapping[str, object], step_t: int) -> Candles:
     last_t = _integer(result.get("last"), "last")
     rows = [_candle(row) for row in _rows(result)]
     opened = [int(row[0]) for row in rows]
-    if any(t % step_t for t in opened) or any(b <= a for a, b in itertools.pairwise(opened)):
-        raise _form("candles off their grid or out of order")
+    # Kraken sends a candle for every interval, traded or not: a hole is a lost row.
+    if any(t % step_t for t in opened) or any(b - a != step_t for a, b in itertools.pairwise(opened)):
+        raise _form("candles off their grid, out of order or not complete")
     if last_t % step_t or (opened and last_t > opened[-1]):
         raise _form(f"last {last_t} after the candles")
     first_t = opened[0] if opened else last_t + step_t

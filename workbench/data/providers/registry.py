@@ -151,7 +151,12 @@ def create(name: str, options: ProviderOptions) -> BarProvider:
                 f"--source {name}"
                 + (f" with {_spoken(idle, plain)}" if idle else "")
                 + (f" without {_spoken(missing, plain)}" if missing else ""),
-                expected=f"{_spoken(sorted(factory.needs), plain) or 'nothing'} and at most {_spoken(sorted(factory.takes), plain) or 'nothing'}",
+                expected="; ".join(
+                    f"{verb} {_spoken(sorted(names), plain)}"
+                    for verb, names in (("it needs", factory.needs), ("it takes", factory.takes - factory.needs))
+                    if names
+                )
+                or "no options",
                 action="change the options (`ballast data providers` lists what each source needs)",
             )
     return factory(options)

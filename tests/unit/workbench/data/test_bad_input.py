@@ -147,10 +147,10 @@ def test_a_good_file_beside_a_bad_one_is_not_imported(home: Path, tmp_path: Path
     ("arguments", "exit_code", "message"),
     [
         (["data", "import", "{tmp}/absent"], 3, "does not exist"),
-        (["data", "import"], 2, "an import of files"),
+        (["data", "import"], 2, "--source files without PATH"),
         (["data", "import", "--source", "carrier-pigeon"], 2, "--source carrier-pigeon"),
         (["data", "import", "{tmp}", "--source", "kraken"], 2, "--source kraken with PATH"),
-        (["data", "import", "--source", "simulated", "--symbol", "BTC"], 2, "with a choice of series"),
+        (["data", "import", "--source", "simulated", "--symbol", "BTC"], 2, "--source simulated with --symbol"),
         (["data", "import", "--source", "kraken", "--since", "yesterday"], 2, "--since 'yesterday'"),
         (["data", "check"], 3, "the lake has no such series"),
         (["data", "check", "{tmp}/absent"], 3, "does not exist"),
