@@ -219,7 +219,7 @@ PLANTS: dict[str, Callable[[Bars, int, int], Planted]] = {
     "partial_tail": plant_partial_tail,
     "stale_tail": plant_stale,
 }
-ELSEWHERE = {"schema", "stale_live", "clock_skew", "watermark_lag", "unknown_symbol", "short_history", "rename"}
+ELSEWHERE = {"schema", "stale_live", "clock_skew", "watermark_lag", "unknown_symbol", "absent", "short_history", "rename"}
 """Gates that do not look at bars alone: `test_check_gates`, `test_live` and the tests of datasets plant for them."""
 
 

@@ -37,7 +37,7 @@ def asset_findings(
         first_t, last_t = int(part.bars.t[0]), int(part.bars.t[-1])
         mine = [f for f in history if first_t <= f.first_t <= last_t]
         others = [f for f in history if not first_t <= f.first_t <= last_t]
-        history = others + judge_moves(mine, bars, second, interval_t)
+        history = others + judge_moves(mine, bars, second, interval_t, tell_all=False)
     return history + rest
 
 

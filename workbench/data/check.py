@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -104,9 +105,10 @@ def check_lake(
         VerificationError: a file of the lake or a gap certificate was altered.
     """
     lake = Lake(home)
+    catalog = lake.catalog()
     entries = [
         e
-        for e in lake.catalog().entries
+        for e in catalog.entries
         if venue in (None, e.venue) and interval in (None, e.interval) and (not symbols or e.symbol in symbols)
     ]
     if not entries:
@@ -123,7 +125,12 @@ def check_lake(
         bars[key], opened[key] = lake.read(e.key, e.current.segments), e.current.unclosed_t
     report("read lake", len(entries), len(entries))
     found = [] if live is None else _live_findings(bars, opened, live)
-    return _check(bars, opened, found, accepted, report, load_certificates(home))
+    seconds = {}
+    for venue_, interval_, symbol_ in bars:  # a choice of series does not take their second sources away
+        second = catalog.get(f"{venue_}{SECOND_SOURCE_SUFFIX}/{interval_}/{symbol_}")
+        if second is not None and (second.venue, second.interval, second.symbol) not in bars:
+            seconds[second.venue, second.interval, second.symbol] = lake.read(second.key, second.current.segments)
+    return _check(bars, opened, found, accepted, report, load_certificates(home), seconds=seconds)
 
 
 def _live_findings(bars: Mapping[SeriesKey, Bars], opened: Mapping[SeriesKey, tuple[int, ...]], live: Live) -> list[Finding]:
@@ -198,6 +205,7 @@ def _check(
     report: Report,
     certificates: Sequence[Certificate] = (),
     now_t: int | None = None,
+    seconds: Mapping[SeriesKey, Bars] = MappingProxyType({}),
 ) -> CheckResult:
     newest: dict[tuple[str, str], int] = {}
     for (venue, interval, _), b in bars.items():
@@ -213,7 +221,8 @@ def _check(
             continue  # the history gates need well-formed bars
         history = history_findings(b, names) + unclosed_findings(opened[key], names)
         history += stale_findings(int(b.t[-1]), newest[venue, interval], names)
-        other = bars.get((venue + SECOND_SOURCE_SUFFIX, interval, symbol))
+        second = (venue + SECOND_SOURCE_SUFFIX, interval, symbol)
+        other = bars.get(second, seconds.get(second))
         if other is not None and not form_findings(other, names):
             history = judge_moves(history, b, other, names.interval_t) + second_source_findings(b, other, names)
         found += history

@@ -25,7 +25,7 @@ from workbench.data.bars import interval_seconds
 from workbench.data.certificates import Certificate, certify_findings, load_certificates
 from workbench.data.chains import Part, asset_chains, joined_bars
 from workbench.data.findings import Finding, accept, blocking, finding, summarise
-from workbench.data.gates import gaps
+from workbench.data.gates import absent_findings, gaps
 from workbench.data.lake import Lake, Shelf
 from workbench.data.segments import Segment, overlapping, series_digest
 from workbench.data.universe import Universe, iso, load_universe
@@ -188,6 +188,7 @@ def draft_dataset(
     interval_t = interval_seconds(interval)
     catalog = shelf.catalog()
     chains, findings = asset_chains(shelf, catalog, universe, venue, interval, quote, symbols, as_of_t, report)
+    findings += absent_findings(universe, venue, interval) if symbols is None else []
     kept = _long_enough(chains, int(min_years * YEAR_T) // interval_t, findings)
     if not kept:
         raise DataError(

@@ -42,6 +42,7 @@ GATES: dict[str, tuple[Severity, str]] = {
     "watermark_lag": ("blocking", "a synchronisation that has not asked for the newest bars"),
     "partial_tail": ("blocking", "a last bar that may have been cut while it was still forming; left out of the dataset"),
     "unknown_symbol": ("note", "not an asset and quote of the universe: skipped"),
+    "absent": ("note", "an asset of the universe that the venue never listed: it has no series"),
     "short_history": ("note", "fewer bars than the dataset's rule asks for: left out"),
     "rename": ("note", "bars of the former ticker, used by a dated rename of the universe"),
 }

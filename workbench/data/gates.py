@@ -17,7 +17,7 @@ from runtime.inference.panel import Floats, Ints
 from runtime.inference.quantise import PRICE_MAX, VOLUME_MAX_E4
 from workbench.data.bars import INTERVALS, Bars
 from workbench.data.findings import Finding, finding
-from workbench.data.universe import iso
+from workbench.data.universe import Universe, iso
 
 DAY_T: Final = 86_400
 EXAMPLES_N: Final = 3
@@ -308,6 +308,13 @@ def second_source_findings(bars: Bars, other: Bars, series: Series, limits: Thre
     inside = (other.t >= bars.t[0]) & (other.t <= bars.t[-1])
     extra = inside & ~np.isin(other.t, bars.t)
     return [*found, *_rows("second_source", series, other.t, extra, "only the second source has them (not used to fill)")]
+
+
+def absent_findings(universe: Universe, venue: str, interval: str) -> list[Finding]:
+    """Return a note per asset of the universe that a venue never listed, so that nobody looks for its series."""
+    detail = f"{venue} never listed it (universe {universe.version})"
+    absent = [a for a in universe.assets if a in universe.venue(venue).absent]
+    return [finding("absent", a, f"{venue}/{interval}/{a}", 0, 0, 0, detail) for a in absent]
 
 
 def stale_findings(last_t: int, newest_t: int, series: Series, limits: Thresholds = THRESHOLDS) -> list[Finding]:

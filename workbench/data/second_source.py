@@ -16,7 +16,13 @@ JUDGED: Final = {"wick": "wick_contradicted", "jump": "jump_contradicted"}
 
 
 def judge_moves(
-    findings: Iterable[Finding], bars: Bars, other: Bars, interval_t: int, limits: Thresholds = THRESHOLDS
+    findings: Iterable[Finding],
+    bars: Bars,
+    other: Bars,
+    interval_t: int,
+    limits: Thresholds = THRESHOLDS,
+    *,
+    tell_all: bool = True,
 ) -> list[Finding]:
     """Return the findings, each wick and jump with what the second source says about it.
 
@@ -30,8 +36,11 @@ def judge_moves(
         other: the second source's bars of the same venue symbol and interval.
         interval_t: seconds per bar.
         limits: as for the gates.
+        tell_all: also say where it confirms or has no bar. A manifest does not, so that the hash of a dataset does not depend
+            on whether a second source that agrees was at hand.
     """
-    return [_judged(f, bars, other, interval_t, limits) if f.gate in JUDGED else f for f in findings]
+    judged = [(f, _judged(f, bars, other, interval_t, limits) if f.gate in JUDGED else f) for f in findings]
+    return [new if tell_all or new.gate != old.gate else old for old, new in judged]
 
 
 def _judged(f: Finding, bars: Bars, other: Bars, interval_t: int, limits: Thresholds) -> Finding:

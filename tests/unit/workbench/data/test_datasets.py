@@ -143,7 +143,7 @@ def test_short_histories_are_left_out_by_name(home: Path, tmp_path: Path) -> Non
     bring(home, tmp_path, BTCUSDT=some_bars(8_760), ETHUSDT=some_bars(8_759))
     manifest = build_dataset(home, VENUE, min_years=1.0, accept_names=["partial_tail"])
     assert manifest.symbols == ("BTC",)
-    assert [(f.gate, f.symbol) for f in manifest.findings] == [("short_history", "ETH")]
+    assert [(f.gate, f.symbol) for f in manifest.findings] == [("short_history", "ETH"), ("absent", "KAS")]
     with pytest.raises(DataError, match="no asset of binance-spot/1h has 3 years of bars"):
         build_dataset(home, VENUE, min_years=3.0)
 

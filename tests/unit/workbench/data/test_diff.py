@@ -92,7 +92,8 @@ def test_everything_that_differs_is_named(home: Path, two: tuple[DatasetManifest
     assert btc.values[0].difference_bp == pytest.approx(5.0)
     assert [(g.first_t, g.bars_n) for g in found.gaps_only_a] == [(START_T + 9 * HOUR_T, 2)]
     assert [(g.first_t, g.bars_n) for g in found.gaps_only_b] == [(START_T + 10 * HOUR_T, 1)]
-    assert [f.gate for f in found.findings_only_a] == [f.gate for f in found.findings_only_b] == ["gap"]
+    told = [[f.gate for f in side if f.gate != "absent"] for side in (found.findings_only_a, found.findings_only_b)]
+    assert told == [["gap"], ["gap"]]
     assert (found.assumptions_only_a, found.assumptions_only_b) == (("first look",), ())
     turned = compare(home, two[1], two[0])
     assert (turned.gaps_only_a, turned.gaps_only_b) == (found.gaps_only_b, found.gaps_only_a)
@@ -103,7 +104,7 @@ def test_acceptance_alone_is_a_difference(home: Path, tmp_path: Path) -> None:
     bring(home, tmp_path, BTCUSDT=without(some_bars(), 9))
     a = build_dataset(home, VENUE, accept_names=["gap"])
     opened = a.findings[0].model_copy(update={"accepted": True, "certificate": "c" * 64})
-    b = a.model_copy(update={"findings": (opened,)})
+    b = a.model_copy(update={"findings": (opened, *a.findings[1:])})
     b = b.model_copy(update={"dataset_hash": b.computed_hash()})
     found = compare(home, a, b)
     assert (found.findings_only_a, found.findings_only_b, found.assets) == ((), (), ())
