@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Final, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -25,6 +25,9 @@ TRADES_MAX: Final = 1_000
 """Rows of one page of trades."""
 CURSOR_NS_MAX: Final = 1_000_000
 """A page's cursor is the time of its last trade; the row's own time has fewer digits."""
+
+WHOLE_MAX: Final = 2**63
+"""Times in nanoseconds and quantities in lots are below it; what is not would fit in no bar."""
 
 ERROR_CAUSES: Final[tuple[tuple[str, Cause], ...]] = (
     ("EAPI:Rate limit", Cause.LIMIT),
@@ -234,8 +237,8 @@ def _whole(value: object, scale: int, name: str, *, text: bool = False) -> int:
         raise _form(f"{name} {str(value)[:40]!r}")
     try:
         scaled = Decimal(cast("str | int | Decimal", value)) * scale
-    except InvalidOperation as e:
+    except DecimalException as e:  # not a number, or one beyond all bounds
         raise _form(f"{name} {str(value)[:40]!r}") from e
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+    if not scaled.is_finite() or abs(scaled) >= WHOLE_MAX or scaled != scaled.to_integral_value():
         raise _form(f"{name} {str(value)[:40]!r}")
     return int(scaled)
