@@ -107,6 +107,10 @@ class Stream:
         """Return whether the venue lists this symbol, exactly as written."""
         return symbol in self._pairs
 
+    def topics(self) -> list[Topic]:
+        """Return what somebody follows."""
+        return [topic for topics in self._open.values() for topic in topics]
+
     def open(self, topic: Topic) -> None:
         """Add one subscriber."""
         topics = self._open.setdefault(topic.symbol, {})
