@@ -18,7 +18,7 @@ from workbench.data.gates import gaps
 from workbench.data.lake import Entry, Lake
 from workbench.data.providers.simulated import VENUE as SIMULATED
 from workbench.data.reconcile import Reconciled, reconcile_venues, source_pairs
-from workbench.data.universe import Universe, load_universe
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 WORST_BARS_N: Final = 3
 RATIO_GATES: Final = ("wick", "jump", "wick_contradicted", "jump_contradicted")
@@ -105,7 +105,7 @@ def read_inputs(
 
     Args:
         home: the home folder.
-        venue: keeps one venue, and its second source.
+        venue: keeps one venue; its second source still checks it.
         interval: keeps one interval.
         accepted: findings accepted by name, for this page only.
         universe: default version v1.
@@ -136,6 +136,7 @@ def read_inputs(
     pairs = [
         p for p in source_pairs(catalog.entries, universe) if interval in (None, p[2]) and (venue is None or venue in p[:2])
     ]
+    pairs.sort(key=lambda p: (not p[1].endswith(SECOND_SOURCE_SUFFIX), interval_seconds(p[2]), p))
     return Inputs(
         venue=venue,
         interval=interval,

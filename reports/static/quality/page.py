@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 from reports.static.numbers import count, measure, plural, utc
-from reports.static.quality import heatmap
+from reports.static.quality import heatmap, words
 from reports.static.quality.facts import Inputs, SeriesFacts
 from workbench.data.findings import GATES, Finding
-from workbench.data.reconcile import Reconciled, Reconciliation
+from workbench.data.reconcile import Reconciled
 from workbench.data.universe import SECOND_SOURCE_SUFFIX
 
 GAPS_SHOWN_N: Final = 100
@@ -22,16 +21,6 @@ SEVERITIES: Final = {
     "blocking": "blocks a dataset until accepted by name",
     "note": "blocks nothing",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer: one word, one line, and the sentences that carry it."""
-
-    word: str
-    mark: str
-    headline: str
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +113,7 @@ class VersionRow:
     sources: tuple[str, ...]
     changes: tuple[tuple[int, str, str, str, str], ...]
     changes_more_n: int
+    late: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +123,7 @@ class Page:
     title: str
     simulated: bool
     some_simulated: bool
-    verdict: Verdict
+    verdict: words.Verdict
     lake_digest: str
     as_of_t: int
     facts: tuple[tuple[str, str], ...]
@@ -148,7 +138,6 @@ class Page:
     gaps_more_bars_n: int
     gates: tuple[GateRow, ...]
     reconciled: tuple[Reconciled, ...]
-    agreement: tuple[str, ...]
     versions: tuple[VersionRow, ...]
     commands: tuple[str, ...]
 
@@ -164,99 +153,30 @@ def build(inputs: Inputs) -> Page:
         title=" ".join(x for x in (inputs.venue, inputs.interval) if x) or "whole lake",
         simulated=all(simulated),
         some_simulated=any(simulated),
-        verdict=_verdict(inputs),
+        verdict=words.verdict(inputs),
         lake_digest=inputs.lake_digest,
-        as_of_t=max(int(s.t[-1]) + s.interval_t for s in inputs.series),
+        as_of_t=_as_of_t(inputs),
         facts=_facts(inputs),
         unit=unit,
         columns_n=len(grid),
         ticks=heatmap.ticks(unit, grid),
         groups=groups,
-        map_says=_map_says(inputs),
+        map_says=words.map_says(inputs),
         gaps=tuple(holes[:GAPS_SHOWN_N]),
         gaps_n=len(holes),
         gaps_more_n=len(holes[GAPS_SHOWN_N:]),
         gaps_more_bars_n=sum(g.bars_n for g in holes[GAPS_SHOWN_N:]),
         gates=_gates(inputs),
         reconciled=inputs.reconciled,
-        agreement=tuple(agreement(pair) for r in inputs.reconciled for pair in r.pairs),
         versions=tuple(_versions(inputs.series)),
         commands=_commands(inputs),
     )
 
 
-def share_text(present_n: int, expected_n: int) -> str:
-    """Return a share of bars in percent, never rounded up: only what is complete reads 100 %."""
-    if present_n >= expected_n:
-        return "100 %"
-    value = Decimal(100 * present_n) / Decimal(expected_n)
-    return f"{value.quantize(Decimal('0.01'), ROUND_DOWN)} %"
-
-
-def _verdict(inputs: Inputs) -> Verdict:
-    findings = inputs.check.findings
-    fatal = [f for f in findings if f.severity == "fatal"]
-    stand = [f for f in findings if heatmap.stands(f)]
-    if fatal:
-        n = len({f.series for f in fatal})
-        return Verdict("BLOCKED", "bad", f"No: {plural(n, 'series', 'series')} malformed.", _caveats(inputs))
-    if stand:
-        gates = len({f.gate for f in stand})
-        line = f"Not yet: {plural(len(stand), 'finding')} of {plural(gates, 'gate')} must be accepted by name, or corrected."
-        return Verdict("BLOCKED", "warn", line, _caveats(inputs))
-    if any(f.accepted for f in findings):
-        return Verdict("ACCEPTED", "ok", "Yes, with what was accepted by name.", _caveats(inputs))
-    return Verdict("CLEAN", "ok", "Yes: no gate stands in the way.", _caveats(inputs))
-
-
-def _caveats(inputs: Inputs) -> tuple[str, ...]:
-    there, could = sum(len(s.t) for s in inputs.series), sum(s.expected_n for s in inputs.series)
-    said = [
-        f"{count(there)} of {count(could)} bars between the first and the last one of each series are there "
-        f"({share_text(there, could)}). Nothing was filled in."
-        if there < could
-        else f"Every bar between the first and the last one of each series is there: {count(there)} of them."
-    ]
-    holes = _gaps(inputs)
-    if holes:
-        g = holes[0]
-        others = len({h.series for h in holes if (h.first_t, h.last_t) == (g.first_t, g.last_t)}) - 1
-        too = f" ({plural(others, 'other')} with the same)" if others else ""
-        said.append(f"The longest hole: {g.series}{too}, {plural(g.bars_n, 'bar')} from {utc(g.first_t)} to {utc(g.last_t)}.")
-    changed = [s for s in inputs.series if any(v.changed_n or v.late_n for v in s.entry.versions)]
-    if changed:
-        said.append(f"{plural(len(changed), 'series', 'series')} had late or changed bars; the evidence is below.")
-    said += _second_sources(inputs)
-    return tuple(said)
-
-
-def _second_sources(inputs: Inputs) -> list[str]:
-    """Return one sentence about every independent second download together."""
-    pairs = [p for r in inputs.reconciled if r.b == r.a + SECOND_SOURCE_SUFFIX for p in r.pairs]
-    if not pairs:
-        return ["No series has a second, independent source to check it."]
-    both, equal = sum(p.both_n for p in pairs), sum(p.equal_n for p in pairs)
-    only = sum(p.only_a_n + p.only_b_n for p in pairs)
-    what = f"{plural(len(pairs), 'series', 'series')} of {len(inputs.series)} have a second, independent source"
-    same = (
-        f"all {count(both)} common bars are equal in every price"
-        if both == equal
-        else f"{count(both - equal)} of {count(both)} common bars differ in a price"
-    )
-    return [
-        f"{what}: {same}"
-        + (f", {plural(only, 'bar')} only one of the two has." if only else ", and neither has a bar the other misses.")
-    ]
-
-
-def agreement(pair: Reconciliation) -> str:
-    """Return how well two sources agree, in one sentence."""
-    name = pair.asset + (f" ({pair.ticker})" if pair.ticker else "")
-    between = f"{name}: {pair.series_a} and {pair.series_b}"
-    if not pair.both_n:
-        return f"{between} have no bar in common."
-    same = f"{count(pair.equal_n)} of {count(pair.both_n)} common bars are equal in every price"
-    return f"{between}: {same}; closes differ by {measure(pair.median_bp, 2)} bp in the median, {measure(pair.max_bp, 2)} bp at most."
+def _as_of_t(inputs: Inputs) -> int:
+    """Return when the newest bar closed; a second source counts only where there is nothing else."""
+    closes = [(s.entry.venue.endswith(SECOND_SOURCE_SUFFIX), int(s.t[-1]) + s.interval_t) for s in inputs.series]
+    return max((t for second, t in closes if not second), default=max(t for _, t in closes))
 
 
 def _facts(inputs: Inputs) -> tuple[tuple[str, str], ...]:
@@ -294,7 +214,7 @@ def _group(venue: str, interval: str, series: Sequence[SeriesFacts], grid: Seque
     return Group(
         name=f"{venue} {interval}", venue=venue, interval=interval, simulated=series[0].simulated, second_source=venue.endswith(SECOND_SOURCE_SUFFIX),
         rows=tuple(_row(s, grid) for s in series),
-        rows_n=there_n, share=share_text(there_n, sum(s.expected_n for s in series)),
+        rows_n=there_n, share=words.share_text(there_n, sum(s.expected_n for s in series)),
         stand_n=len(stand), gates=gates,
     )  # fmt: skip
 
@@ -302,7 +222,7 @@ def _group(venue: str, interval: str, series: Sequence[SeriesFacts], grid: Seque
 def _row(s: SeriesFacts, grid: Sequence[heatmap.Column]) -> Row:
     versions = s.entry.versions
     stand_n = sum(heatmap.stands(f) for f in s.findings)
-    share = share_text(len(s.t), s.expected_n)
+    share = words.share_text(len(s.t), s.expected_n)
     first_t, last_t = int(s.t[0]), int(s.t[-1])
     return Row(
         name=s.entry.key, label=s.entry.symbol, asset=s.asset,
@@ -316,15 +236,6 @@ def _row(s: SeriesFacts, grid: Sequence[heatmap.Column]) -> Row:
         cells=heatmap.cells(s.t, s.interval_t, grid, s.gaps),
         marks=heatmap.marks(s.findings, grid),
     )  # fmt: skip
-
-
-def _map_says(inputs: Inputs) -> str:
-    whole = [s for s in inputs.series if not s.gaps]
-    low = min(inputs.series, key=lambda s: (Decimal(len(s.t)) / s.expected_n, s.entry.key))
-    text = f"{len(whole)} of {plural(len(inputs.series), 'series', 'series')} have no hole." if whole else "Every series has a hole."
-    return text + (
-        f" The thinnest is {low.entry.key} with {share_text(len(low.t), low.expected_n)} of its bars." if low.gaps else ""
-    )
 
 
 def _gaps(inputs: Inputs) -> list[GapRow]:
@@ -379,6 +290,7 @@ def _versions(series: Sequence[SeriesFacts]) -> list[VersionRow]:
                 VersionRow(
                     s.entry.key, i + 1, i == len(versions) - 1, v.sha256, v.rows, v.first_t, v.last_t, v.late_n, v.changed_n,
                     v.reason, v.sources, changes[:CHANGES_SHOWN_N], len(changes[CHANGES_SHOWN_N:]),
+                    tuple(f"{utc(x.first_t)} to {utc(x.last_t)} ({count(x.bars_n)})" if x.bars_n > 1 else utc(x.first_t) for x in v.late[:CHANGES_SHOWN_N]),
                 )
             )  # fmt: skip
     return rows

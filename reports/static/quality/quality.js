@@ -7,7 +7,12 @@ for (const map of document.querySelectorAll(".map")) {
     if (at) at.classList.remove("at");
     at = cell;
     cell.classList.add("at");
-    readout.textContent = cell.closest(".line").dataset.name + " · " + cell.title;
+    const line = cell.closest(".line");
+    const marks = [...line.querySelectorAll("b")].map((mark) => [Number(mark.style.gridColumnStart), mark.title]);
+    const here = marks.filter(([column]) => column >= Number(cell.style.gridColumnStart) && column <= Number(cell.dataset.last));
+    const told = here.slice(0, 3).map(([, title]) => title);
+    if (here.length > told.length) told.push("and " + (here.length - told.length) + " more marks");
+    readout.textContent = [line.dataset.name, cell.title, ...told].join(" · ");
   };
   map.tabIndex = 0;
   readout.textContent = "Point at the map, tap it, or walk through it with the arrow keys: what a cell holds is told here.";

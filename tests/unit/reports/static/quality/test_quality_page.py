@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from reports.static.quality.facts import Inputs, read_inputs
-from reports.static.quality.page import GAPS_SHOWN_N, build, share_text
+from reports.static.quality.page import GAPS_SHOWN_N, build
 from reports.static.quality.report import render
+from reports.static.quality.words import share_text
 from runtime.cli import main
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, without, write_series
 from tests.unit.reports.static.html_reader import Reader
 from workbench.data.certify import certify_gap
 from workbench.data.check import check_lake
+from workbench.data.findings import GATES
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
 from workbench.data.providers.files import FileProvider
@@ -40,6 +42,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_series(first, "kraken-spot/1h/XBTUSD", changed(bars, 40, close=float(bars.close[40]) * 1.0005))
     write_series(first, "kraken-spot/1d/XBTUSD", some_bars(90, step_t=86_400))
     import_bars(home, FileProvider(first))
+    late = some_bars(6, step_t=4 * HOUR_T)
+    write_series(folder / "late", "kraken-spot/4h/ETHUSD", without(late, 2, 3))
+    import_bars(home, FileProvider(folder / "late"))
+    write_series(folder / "later", "kraken-spot/4h/ETHUSD", late)
+    import_bars(home, FileProvider(folder / "later"))
     write_series(folder / "second", "binance-spot/1h/ETHUSDT", changed(bars, 33, close=float(bars.close[33]) * 1.0002))
     import_bars(home, FileProvider(folder / "second"), correction="the venue restated <one> bar")
     certify_gap(
@@ -125,7 +132,8 @@ def test_findings_by_gate_are_the_summary_of_the_check(page: Reader, lake: Path)
         group = [f for f in check.findings if f.gate == gate]
         n, stand = len(group), sum(f.severity == "fatal" or (f.severity == "blocking" and not f.accepted) for f in group)
         said = re.search(
-            rf"{gate} {group[0].severity} (\d+) findings? in (\d+) series, (\d+) bars?(.*?)(bars|low|open|a price)", page.words
+            rf"{gate} {group[0].severity} (\d+) findings? in (\d+) series, (\d+) bars?(.*?){re.escape(GATES[gate][1])}",
+            page.words,
         )
         assert said, gate
         assert [int(x) for x in said.groups()[:3]] == [n, len({f.series for f in group}), sum(f.rows_n for f in group)]
@@ -161,6 +169,19 @@ def test_a_correction_keeps_its_evidence(page: Reader) -> None:
     assert "binance-spot/1h/ETHUSDT version 2 current" in page.words
 
 
+def test_late_bars_keep_their_evidence(page: Reader) -> None:
+    assert "kraken-spot/4h/ETHUSD version 2 current 6 bars, 2 late, 0 changed" in page.words
+    assert "Arrived late: 2024-01-01 08:00 to 2024-01-01 12:00 (2)" in page.words
+
+
+def test_a_second_source_is_no_news(inputs: Inputs, tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "binance-spot/1h/BTCUSDT", some_bars(48))
+    write_series(tmp_path / "in", "binance-spot-b/1h/BTCUSDT", some_bars(96))
+    import_bars(tmp_path / "home", FileProvider(tmp_path / "in"))
+    assert build(read_inputs(tmp_path / "home")).as_of_t == START_T + 48 * HOUR_T
+    assert build(read_inputs(tmp_path / "home", venue="binance-spot-b")).as_of_t == START_T + 96 * HOUR_T
+
+
 def test_acceptance_by_name_changes_the_verdict(lake: Path) -> None:
     gates = sorted({f.gate for f in check_lake(lake).findings})
     accepted = read_inputs(lake, accepted=gates)
@@ -171,7 +192,7 @@ def test_a_part_of_the_lake(lake: Path) -> None:
     part = read_inputs(lake, venue="kraken-spot", interval="1d")
     assert [s.entry.key for s in part.series] == ["kraken-spot/1d/XBTUSD"]
     read = Reader(render(build(part)))
-    assert "Series 1 of 6 in the lake" in read.words
+    assert "Series 1 of 7 in the lake" in read.words
     assert "ballast quality --venue kraken-spot --interval 1d" in read.words
     assert "No bar is missing" in read.words
 
