@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import altair as alt
+import marimo as mo
 import numpy as np
 import polars as pl
 
@@ -35,7 +36,7 @@ def _render(spec: dict[str, object], **_metadata: object) -> dict[str, object]:
     return {VEGA_MIME: spec, "text/plain": f"chart: {spec.get('title', '')}"}
 
 
-if alt.renderers.active == "default":  # marimo sets its own
+if alt.renderers.active == "default" and not mo.running_in_notebook():  # marimo shows charts itself, better than from a specification
     alt.renderers.register("ballast", _render)
     alt.renderers.enable("ballast")
 

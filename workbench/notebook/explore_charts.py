@@ -17,33 +17,40 @@ import polars as pl
 from runtime.inference.panel import Floats, Ints
 from workbench.data.estimates import Correlations, Market
 from workbench.data.findings import GATES, Finding
-from workbench.notebook.charts import ROWS_MAX, WIDTH_PX
+from workbench.notebook.charts import ROWS_MAX
 
 MISSING: Final = {
     "none": "#9db4c0", "below 1 %": "#cfd6c4", "1 to 10 %": "#e9cf94", "10 to 50 %": "#e0a458", "above 50 %": "#c1292e", "all": "#5b0f14",
 }  # fmt: skip
 """Classes of the share of missing bars, and their colours."""
 SEVERITY: Final = {"fatal": "#5b0f14", "blocking": "#e0a458", "note": "#9db4c0"}
+WIDTH_PX: Final = 620
+"""With axis and legend it fits into a notebook of medium width."""
 DIM: Final = 0.12
-TEXT_MAX: Final = 12
-"""Up to so many assets a matrix shows its numbers; beyond that they are in the tooltip alone."""
+MONTHS: Final = alt.Axis(format="%Y-%m", labelOverlap=True)
+FEW_N: Final = 12
+"""Up to so many assets a matrix shows its numbers and a legend stands beside its chart; more go into tooltips and below."""
 ROW_PX: Final = 16
 ESTIMATES: Final = {"Corwin-Schultz": "corwin_schultz", "Abdi-Ranaldo": "abdi_ranaldo"}
 
 
 def prices_chart(market: Market) -> alt.LayerChart | alt.FacetChart:
-    """Draw the closes relative to the first one, on a logarithmic axis; a hole stays a hole."""
+    """Draw the closes relative to the first one, on a logarithmic axis; a hole stays a hole.
+
+    Of each stretch of bars that becomes one point the last close counts: an hour's outage is not a hole of a month.
+    """
     step = _step(len(market.open_t), len(market.symbols))
     frames = []
     for s, symbol in enumerate(market.symbols):
-        close = market.close[:, s]
-        known = np.flatnonzero(~np.isnan(close))
-        if len(known):
-            growth = close[::step] / close[known[0]]
-            frames.append(
-                pl.DataFrame({"time": _times(market.open_t[::step]), "asset": symbol, "growth": growth, "close": close[::step]})
-            )
-    table = pl.concat(frames).with_columns(_shown("growth", 4), pl.col("close").round_sig_figs(6).fill_nan(None))
+        known = np.flatnonzero(~np.isnan(market.close[:, s]))
+        points = pl.DataFrame({"row": np.arange(0, len(market.open_t), step)})
+        closes = pl.DataFrame({"row": known // step * step, "close": market.close[known, s]}).group_by("row").last()
+        close = points.join(closes, on="row", how="left", maintain_order="left")["close"]
+        times = _times(market.open_t[::step])
+        frames.append(
+            pl.DataFrame({"time": times, "asset": symbol, "growth": close / market.close[known[0], s], "close": close})
+        )
+    table = pl.concat(frames).with_columns(pl.col("growth").round_sig_figs(5), pl.col("close").round_sig_figs(6))
     return _lines(
         table, "prices", market.symbols, alt.Y("growth:Q", scale=alt.Scale(type="log"), title="price, first close = 1"), ["close"],
         f"Prices ({market.label})",
@@ -95,7 +102,8 @@ def findings_chart(findings: Sequence[Finding], label: str) -> alt.VConcatChart:
     assets = list(dict.fromkeys(f.symbol for f in findings))
     gate = alt.selection_point(name="findings_gate", fields=["gate"])
     asset = alt.selection_point(name="findings_asset", fields=["asset"])
-    colour = alt.Color("severity:N", scale=alt.Scale(domain=list(SEVERITY), range=list(SEVERITY.values())), title=None)
+    known = [level for level in SEVERITY if level in set(table["severity"])]
+    colour = alt.Color("severity:N", scale=alt.Scale(domain=known, range=[SEVERITY[level] for level in known]), title=None)
     count = alt.X("sum(findings):Q", title="findings")
     tip = ["gate:N", "severity:N", "sum(findings):Q", "sum(bars):Q"]
     base = alt.Chart(table).mark_bar()
@@ -103,7 +111,7 @@ def findings_chart(findings: Sequence[Finding], label: str) -> alt.VConcatChart:
         base.encode(count, alt.Y("gate:N", sort=gates, title=None), colour, tooltip=tip, opacity=_lit(gate))
         .add_params(gate)
         .transform_filter(asset)
-        .properties(width=WIDTH_PX // 2 - 70, height=alt.Step(ROW_PX), name="findings_by_gate", title="by gate")
+        .properties(width=WIDTH_PX // 2 - 60, height=alt.Step(ROW_PX), name="findings_by_gate", title="by gate")
     )
     by_asset = (
         base.encode(
@@ -111,7 +119,7 @@ def findings_chart(findings: Sequence[Finding], label: str) -> alt.VConcatChart:
         )
         .add_params(asset)
         .transform_filter(gate)
-        .properties(width=WIDTH_PX // 2 - 70, height=alt.Step(ROW_PX), name="findings_by_asset", title="by asset")
+        .properties(width=WIDTH_PX // 2 - 60, height=alt.Step(ROW_PX), name="findings_by_asset", title="by asset")
     )
     by_year = (
         base.encode(
@@ -155,7 +163,7 @@ def correlation_chart(found: Correlations, label: str) -> alt.LayerChart | alt.F
     limit = (1.0 + low) / 2.0
     ink = alt.condition(f"datum.correlation > {limit:.3f}", alt.value("white"), alt.value("#333"))
     text = base.mark_text(fontSize=10).encode(alt.Text("correlation:Q", format=".2f"), color=ink)
-    layers = [rects, text] if len(order) <= TEXT_MAX else [rects]
+    layers = [rects, text] if len(order) <= FEW_N else [rects]
     size = alt.Step(cells)
     return alt.layer(*layers).properties(width=size, height=size, title=f"Correlation of returns ({label})")
 
@@ -211,7 +219,7 @@ def week_chart(table: pl.DataFrame, label: str) -> alt.Chart:
                 "hour:O",
                 sort=hours,
                 title="hour (UTC)",
-                axis=alt.Axis(labelAngle=-90 if len(hours) > 24 else 0, labelOverlap=True),
+                axis=alt.Axis(labelAngle=0, labelExpr="slice(datum.label, 3) == '00' ? slice(datum.label, 0, 2) : ''"),
             ),
             alt.Y("day:O", sort=days, title=None),
             alt.Color("relative:Q", scale=alt.Scale(scheme="redyellowblue", reverse=True, domainMid=1.0), title="average = 1"),
@@ -231,7 +239,7 @@ def spreads_chart(table: pl.DataFrame, symbols: Sequence[str], label: str) -> al
         label: of the data.
     """
     newest, since = _newest(table)
-    shown = newest.select(
+    shown = _every_month(newest).select(
         pl.col("month").cast(pl.Datetime("ms")),
         pl.col("symbol").alias("asset"),
         *(_shown(c, 2).alias(n) for n, c in ESTIMATES.items()),
@@ -267,7 +275,7 @@ def venues_chart(table: pl.DataFrame, symbols: Sequence[str], first: str, second
         first, second: labels of the two.
     """
     newest, since = _newest(table)
-    shown = newest.select(
+    shown = _every_month(newest).select(
         pl.col("month").cast(pl.Datetime("ms")),
         pl.col("symbol").alias("asset"),
         *(_shown(c, 2) for c in ("median", "low", "high")),
@@ -326,8 +334,12 @@ def _lit(chosen: alt.Parameter) -> alt.OpacityValue:
 
 def _asset_colour(symbols: Sequence[str]) -> alt.Color:
     return alt.Color(
-        "asset:N", sort=list(symbols), scale=alt.Scale(domain=list(symbols)), title=None, legend=alt.Legend(symbolLimit=40)
+        "asset:N", sort=list(symbols), scale=alt.Scale(domain=list(symbols)), title=None, legend=_asset_legend(len(symbols))
     )
+
+
+def _asset_legend(n: int) -> alt.Legend:
+    return alt.Legend(symbolLimit=40) if n <= FEW_N else alt.Legend(symbolLimit=40, orient="bottom", columns=10, rowPadding=1)
 
 
 def _shown(column: str, decimals: int) -> pl.Expr:
@@ -346,6 +358,15 @@ def _newest(table: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     counts = table.group_by("month").len().sort("month", descending=True).with_columns(pl.col("len").cum_sum())
     (first,) = counts.filter(pl.col("len") <= ROWS_MAX).select(pl.col("month").min()).row(0)
     return table.filter(pl.col("month") >= first), f" since {first:%Y-%m}"
+
+
+def _every_month(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with an empty one for every month between the first and last of an asset that has none: a hole stays a hole."""
+    filled = [
+        own.sort("month").upsample("month", every="1mo").with_columns(pl.lit(symbol).alias("symbol"))
+        for (symbol,), own in table.partition_by("symbol", as_dict=True, maintain_order=True).items()
+    ]
+    return pl.concat(filled) if filled else table
 
 
 def _times(at_t: Ints) -> pl.Series:
