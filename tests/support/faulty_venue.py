@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -263,10 +263,8 @@ def serve(venue: FaultyVenue, stall_s: Callable[[], float] = lambda: STALL_S) ->
             self.wfile.write(head.encode() + sent)
 
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionError, TimeoutError):  # the other side was killed
                 super().handle()
-            except (ConnectionError, TimeoutError):
-                pass  # the other side was killed
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BallastError
+from runtime.progress import Report
 from workbench.data.ingest import ImportedSeries
 from workbench.data.providers import BarProvider
 from workbench.data.providers.calls import CallLedger
@@ -42,7 +43,9 @@ class SyncOrder:
 def run_order(order: SyncOrder) -> int:
     """Run a job in this process and return its exit code."""
 
-    def open_provider(asked: jobs.Asked, interval: str, ledger: CallLedger, sleep: Callable[[float], None]) -> BarProvider:
+    def open_provider(
+        asked: jobs.Asked, interval: str, ledger: CallLedger, sleep: Callable[[float], None], report: Report
+    ) -> BarProvider:
         return KrakenProvider(
             assets=ASSETS,
             interval=interval,
@@ -53,6 +56,7 @@ def run_order(order: SyncOrder) -> int:
             timeout_s=order.timeout_s,
             ledger=ledger,
             sleep=lambda _: sleep(0.0),
+            report=report,
         )
 
     job = jobs.Job(Path(order.home), open_provider, 3, lambda _: None, lambda: float(order.now_t), batch_s=0.0)
@@ -112,7 +116,7 @@ def main() -> None:
         if child == 0:
             try:
                 os._exit(run_order(order))
-            except BaseException as e:  # a child must never go on with the server's loop
+            except BaseException as e:  # noqa: BLE001  # a child must never go on with the server's loop
                 print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
                 os._exit(99)
         print(child, flush=True)

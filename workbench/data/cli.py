@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from runtime.console import print_json, progress, stdout_console, time_option
-from runtime.errors import EXIT_GATE, UsageError
+from runtime.errors import EXIT_GATE
 from runtime.home import home_path
-from workbench.data import commands_certificates, commands_compare
+from workbench.data import commands_certificates, commands_compare, commands_providers, commands_sync
 
 if TYPE_CHECKING:
     from runtime.progress import Report
@@ -29,25 +29,29 @@ Accept = Annotated[
     list[str] | None, typer.Option("--accept", help="Accept findings by name: GATE, GATE:SYMBOL or one in full.")
 ]
 
+data.command("providers")(commands_providers.providers)
 data.command("certify")(commands_certificates.certify)
 data.command("certificates")(commands_certificates.certificates)
+data.command("backfill")(commands_sync.backfill)
+data.command("sync")(commands_sync.sync)
+data.command("status")(commands_sync.status)
 
 
 @data.command("import")
 def import_command(
     path: Annotated[
         Path | None,
-        typer.Argument(help="Folder VENUE/INTERVAL/SYMBOL.parquet, INTERVAL/..., or Kraken OHLCVT CSVs; or one file."),
+        typer.Argument(help="Folder VENUE/INTERVAL/SYMBOL.parquet, INTERVAL/..., Kraken OHLCVT CSVs or zips; or one file."),
     ] = None,
-    source: Annotated[str, typer.Option("--source", help="files (PATH), kraken (public REST) or simulated.")] = "files",
+    source: Annotated[
+        str, typer.Option("--source", help="files, kraken-archive, kraken, ccxt:NAME, coinapi, simulated (`data providers`).")
+    ] = "files",
     venue: Venue = None,
     interval: Annotated[str | None, typer.Option("--interval", help="Only this interval (1m 5m 15m 1h 4h 1d).")] = None,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="With --source kraken: only these assets.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these assets, such as BTC.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(
-            "--since", help="With --source kraken: first bar, such as 2026-10-01; older than 720 bars is made from trades."
-        ),
+        typer.Option("--since", help="First bar, such as 2026-10-01 (kraken: older than 720 bars is made from trades)."),
     ] = None,
     correction: Annotated[
         str, typer.Option("--correction", help="Why bars on record may change; without it they may not.")
@@ -213,28 +217,14 @@ def _provider(
     report: Report,
 ) -> BarProvider:
     """Return the provider an import asks for; an option that would have no effect is refused."""
-    if source == "files":
-        if path is None or symbols or since:
-            raise UsageError(
-                "an import of files",
-                expected="PATH, and neither --symbol nor --since",
-                action="give the folder or file to import",
-            )
-        from workbench.data.providers.files import FileProvider
+    from workbench.data.providers.registry import ProviderOptions, create
 
-        return FileProvider(path, venue=venue, interval=interval)
-    if path is not None or venue is not None:
-        raise UsageError(f"--source {source} with PATH or --venue", expected="neither", action="leave them out")
-    if source == "kraken":
-        from workbench.data.providers.kraken import KrakenProvider
-
-        return KrakenProvider(
-            assets=symbols or None, interval=interval or "1h", since_t=time_option(since, "--since"), report=report
-        )
-    if source == "simulated":
-        if symbols or since or interval:
-            raise UsageError("--source simulated with a choice of series", expected="no further option", action="leave it out")
-        from workbench.data.providers.simulated import SimulatedProvider
-
-        return SimulatedProvider(report=report)
-    raise UsageError(f"--source {source}", expected="files, kraken or simulated", action="choose another source")
+    options = ProviderOptions(
+        path=path,
+        venue=venue,
+        interval=interval,
+        assets=tuple(symbols),
+        since_t=time_option(since, "--since"),
+        report=report,
+    )
+    return create(source, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,15 +24,28 @@ class Row:
     until_t: int = 0
     began_s: float = 0.0
     ended_s: float = 0.0
+    told: float = 0.0
+    """What the provider itself tells of its progress between two pages, 0 to 1."""
 
     @property
     def fraction(self) -> float:
-        """Return how much of its span of time was read, 0 to 1; 0 as long as its beginning is unknown."""
+        """Return how much of its span of time was read, 0 to 1; 0 as long as nothing is known."""
         if self.status in {"done", "failed"}:
             return 1.0
         if self.since_t is None or self.at_t is None or self.until_t <= self.since_t:
-            return 0.0
-        return min(1.0, max(0.0, (self.at_t - self.since_t) / (self.until_t - self.since_t)))
+            return min(self.told, 0.99)
+        return min(0.99, max(self.told, (self.at_t - self.since_t) / (self.until_t - self.since_t)))
+
+
+class Pulse(threading.local):
+    """Takes what a provider reports to the row of the thread that reports: between two pages minutes may pass."""
+
+    row: Row | None = None
+
+    def report(self, _stage: str, done: int, total: int) -> None:
+        """Note how far the provider is."""
+        if self.row is not None and total > 0:
+            self.row.told = done / total
 
 
 @dataclass(slots=True)

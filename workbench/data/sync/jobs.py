@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import BallastError, UsageError
+from runtime.progress import Report
 from workbench.data.lake import Lake
 from workbench.data.providers import BarProvider, SeriesRef
 from workbench.data.providers.calls import CallLedger
+from workbench.data.sync.board import Pulse
 from workbench.data.sync.plan import OVERLAP_BARS, Task, plan_backfill, plan_sync
 from workbench.data.sync.reader import Stop
 from workbench.data.sync.run import SeriesResult, SyncResult, Watch, only_one, run_tasks, sweep_lake
@@ -28,7 +30,7 @@ class Asked:
 
     Attributes:
         kind: name the provider is registered under; empty (in a sync) = all that were read before.
-        options: `exchange`, `url`, `quote`, `path`, as far as given.
+        options: `exchange`, `url`, `quote`, `path`, `venue`, as far as given.
         intervals, symbols: bar lengths by name and assets of the universe; empty = the provider's own, or all.
     """
 
@@ -38,8 +40,8 @@ class Asked:
     symbols: tuple[str, ...] = ()
 
 
-Open = Callable[[Asked, str, CallLedger, Callable[[float], None]], BarProvider]
-"""Makes a provider of (what was asked, one interval, ledger, sleep)."""
+Open = Callable[[Asked, str, CallLedger, Callable[[float], None], Report], BarProvider]
+"""Makes a provider of (what was asked, one interval, ledger, sleep, report)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,11 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
     with only_one(job.home):
         sweep_lake(job.home)
         catalog = Lake(job.home).catalog()
-        stop = Stop()
+        stop, pulse = Stop(), Pulse()
         with SyncState(job.home, clock=job.clock) as state:
             tasks: list[Task] = []
             for interval in asked.intervals:
-                provider = job.open(asked, interval, state, stop.sleep)
+                provider = job.open(asked, interval, state, stop.sleep, pulse.report)
                 refs = provider.series()
                 name = source_name(provider, asked.options)
                 state.remember(Source(name, asked.kind, asked.options))
@@ -101,6 +103,7 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
                 title="backfill",
                 workers_n=job.workers_n,
                 stop=stop,
+                pulse=pulse,
                 watch=job.watch,
                 batch_s=job.batch_s,
             )
@@ -121,10 +124,10 @@ def sync(job: Job, asked: Asked) -> SyncResult:
     with only_one(job.home):
         sweep_lake(job.home)
         catalog = Lake(job.home).catalog()
-        stop = Stop()
+        stop, pulse = Stop(), Pulse()
         with SyncState(job.home, clock=job.clock) as state:
             tasks, lost = _sync_tasks(
-                job, asked, state, stop, lambda n, p, r: plan_sync(state, catalog, n, p, r, job.overlap_n)
+                job, asked, state, stop, pulse, lambda n, p, r: plan_sync(state, catalog, n, p, r, job.overlap_n)
             )
             result = run_tasks(
                 job.home,
@@ -133,6 +136,7 @@ def sync(job: Job, asked: Asked) -> SyncResult:
                 title="sync",
                 workers_n=job.workers_n,
                 stop=stop,
+                pulse=pulse,
                 restate=True,
                 watch=job.watch,
                 batch_s=job.batch_s,
@@ -145,7 +149,9 @@ def sync(job: Job, asked: Asked) -> SyncResult:
 Plan = Callable[[str, BarProvider, Sequence[SeriesRef]], list[Task]]
 
 
-def _sync_tasks(job: Job, asked: Asked, state: SyncState, stop: Stop, plan: Plan) -> tuple[list[Task], list[SeriesResult]]:
+def _sync_tasks(
+    job: Job, asked: Asked, state: SyncState, stop: Stop, pulse: Pulse, plan: Plan
+) -> tuple[list[Task], list[SeriesResult]]:
     """Return what to read, and what became of the series whose provider cannot be asked or no longer lists them."""
     followed = _followed(state)
     chosen = bool(asked.kind) and bool(asked.intervals or asked.symbols)
@@ -158,7 +164,9 @@ def _sync_tasks(job: Job, asked: Asked, state: SyncState, stop: Stop, plan: Plan
         for interval in intervals:
             wanted = {key for key in keys if key.split("/")[1] == interval}
             try:
-                provider = job.open(Asked(source.kind, source.options, (interval,), asked.symbols), interval, state, stop.sleep)
+                provider = job.open(
+                    Asked(source.kind, source.options, (interval,), asked.symbols), interval, state, stop.sleep, pulse.report
+                )
                 refs = provider.series()
             except BallastError as e:
                 failures.append(e)
@@ -198,8 +206,9 @@ def _sources(asked: Asked, state: SyncState) -> Iterable[Source]:
 def _followed(state: SyncState) -> dict[str, set[str]]:
     """Return the series ever begun, by source; one that failed before its first bar is among them."""
     found: dict[str, set[str]] = {}
-    for row in (*state.watermarks(), *state.outcomes()):
-        found.setdefault(row.source, set()).add(row.series)
+    begun = [(m.source, m.series) for m in state.watermarks()] + [(o.source, o.series) for o in state.outcomes()]
+    for source, series in begun:
+        found.setdefault(source, set()).add(series)
     return found
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from runtime.errors import EXIT_OK, BallastError, EnvironmentFailure
 from runtime.files import TEMPORARY_PREFIX
 from workbench.data.lake import Lake
-from workbench.data.sync.board import Board, Monotonic, Row
+from workbench.data.sync.board import Board, Monotonic, Pulse, Row
 from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import End, Piece, Reader, Stop
 from workbench.data.sync.state import SyncState
@@ -137,6 +137,7 @@ def run_tasks(
     title: str,
     workers_n: int,
     stop: Stop | None = None,
+    pulse: Pulse | None = None,
     restate: bool = False,
     watch: Watch = lambda _: None,
     batch_bars: int = BATCH_BARS,
@@ -152,6 +153,7 @@ def run_tasks(
         title: what the job is called in its progress.
         workers_n: how many series are read at once.
         stop: set when the job ends early; give the one whose `sleep` the provider waits with.
+        pulse: give the one the provider reports to.
         restate: bars on record may change, with evidence.
         watch: told how far it is.
         batch_bars, batch_s: when a batch is written.
@@ -161,7 +163,7 @@ def run_tasks(
         EnvironmentFailure: lake or state cannot be written. What was written before is whole.
         KeyboardInterrupt: from Ctrl-C; the same holds.
     """
-    stop = stop or Stop()
+    stop, pulse = stop or Stop(), pulse or Pulse()
     calls_before_n = state.calls_n
     board = Board(title, [Row(t.ref.key) for t in tasks], lambda: state.calls_n - calls_before_n, monotonic)
     writer = Writer(
@@ -188,6 +190,7 @@ def run_tasks(
     def read(n: int) -> None:
         row = board.rows[n]
         row.status, row.began_s = "reading", monotonic()
+        pulse.row = row
         try:
             Reader(n, tasks[n], emit, stop, row, int(state.now_s)).run()
         finally:

@@ -17,6 +17,8 @@ from workbench.data.universe import iso
 
 FAILED = "bold red"
 NEWS = "yellow"
+WIDE = 100
+"""Columns of a window with room to spare."""
 
 
 def show_result(console: Console, title: str, result: SyncResult) -> None:
@@ -35,8 +37,8 @@ def show_result(console: Console, title: str, result: SyncResult) -> None:
     ]
     names = ("series", "read", "added", "late", "changed", "read until", "")
     styles = [FAILED if s.verdict == "failed" else NEWS if s.late_n or s.changed_n else "" for s in result.series]
-    console.print(_table(title, names, rows, styles, right=range(1, 5)))
-    _show_failures(console, [(s.series, f"{s.detail}; {s.action}") for s in result.failed])
+    _print(console, title, names, rows, styles, right=range(1, 5))
+    show_failures(console, [(s.series, f"{s.detail}; {s.action}") for s in result.failed])
     console.print(sums(result))
 
 
@@ -57,16 +59,16 @@ def show_status(console: Console, status: SyncStatus) -> None:
     """Show where every series and account stands."""
     if not status.series:
         console.print("The lake is empty: `ballast data backfill` or `ballast data import` fills it.")
-    for (where, source), group in groupby(status.series, key=lambda s: (s.series.rpartition("/")[0], s.source)):
+    for (where, source), group in groupby(sorted(status.series, key=_shelf), key=_shelf):
         series = list(group)
         title = f"{where} from {source}" if source else f"{where}, imported"
         names = ("symbol", "bars", "missing", "ver", "first", "last bar", "read until", "behind")
         rows = [_status_row(s) for s in series]
         styles = [FAILED if s.verdict == "failed" else "" for s in series]
-        console.print(_table(title, names, rows, styles, right=(1, 2, 3, 7)))
-    _show_failures(console, [(s.series, s.detail) for s in status.series if s.verdict == "failed"])
+        _print(console, title, names, rows, styles, right=(1, 2, 3, 7))
+    show_failures(console, [(s.series, s.detail) for s in status.series if s.verdict == "failed"])
     if status.accounts:
-        rows = [
+        cells = [
             (
                 a.account,
                 f"{a.ok_n:,}",
@@ -77,8 +79,8 @@ def show_status(console: Console, status: SyncStatus) -> None:
             )
             for a in status.accounts
         ]
-        names = ("account", "ok", "retried", "failed", "left now", "calls/s")
-        console.print(_table("Calls today (UTC)", names, rows, [""] * len(rows), right=range(1, 6)))
+        heads = ("account", "ok", "retried", "failed", "left now", "calls/s")
+        _print(console, "Calls today (UTC)", heads, cells, [""] * len(cells), right=range(1, 6))
     console.print(f"lake digest {status.lake_digest}", soft_wrap=True)
 
 
@@ -99,32 +101,45 @@ def _status_row(s: SeriesStatus) -> tuple[str, ...]:
         str(s.versions_n),
         _at(s.first_t)[:10],
         _at(s.last_t),
-        _at(s.scanned_until_t),
+        _at(s.scanned_until_t).partition("-")[2] or "-",
         "-" if s.tail_age_s is None else "fresh" if fresh else age_text(s.tail_age_s),
     )
 
 
-def _show_failures(console: Console, failures: Sequence[tuple[str, str]]) -> None:
+def show_failures(console: Console, failures: Sequence[tuple[str, str]]) -> None:
     """Show each message once, with the series it stands for."""
     by_message: dict[str, list[str]] = {}
     for series, message in failures:
         by_message.setdefault(message, []).append(series)
-    for message, series in by_message.items():
-        named = ", ".join(series[:3]) + (f" and {len(series) - 3} more" if len(series) > 3 else "")
+    for message, keys in by_message.items():
+        named = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
         console.print(Text.assemble(("failed ", FAILED), f"{named}: {message}"), soft_wrap=True)
 
 
-def _table(
-    title: str, names: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str], *, right: Sequence[int]
-) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+def _shelf(s: SeriesStatus) -> tuple[str, str]:
+    """Return what series are shown together: venue and interval, and source."""
+    return s.series.rpartition("/")[0], s.source
+
+
+def _print(
+    console: Console,
+    title: str,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str],
+    *,
+    right: Sequence[int],
+) -> None:
+    """Print a table that is as narrow as its numbers let it be, with more air where the window has room."""
+    air_n = 2 if console.width >= WIDE else 0
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, show_edge=False)
+    table.padding = (0, air_n, 0, 0)
     for i, name in enumerate(names):
         table.add_column(name, justify="right" if i in right else "left", no_wrap=True, overflow="fold")
     for row, style in zip(rows, styles, strict=True):
         table.add_row(*row, style=style)
-    return table
+    console.print(table)
+    console.print()
 
 
 def _at(at_t: int | None) -> str:
