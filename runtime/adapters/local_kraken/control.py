@@ -151,6 +151,7 @@ class Control:
         wanted, rest = Status.model_validate_json(body), self._venue.rest
         if wanted.mode is not None:
             rest.mode = wanted.mode
+            self._venue.hub.announce(wanted.mode.value)
         if wanted.burst_n is not None:
             rest.limit.rule = RateRule(wanted.burst_n, wanted.call_ns) if wanted.burst_n > 0 else None
         return await self._status(b"")

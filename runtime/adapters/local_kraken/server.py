@@ -120,7 +120,7 @@ class Venue:
             ticking.cancel()
         finally:
             self._closing.set()
-            self.hub.drop_all()
+            await self.hub.close()
             await runner.cleanup()
 
     def wake(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import ccxt.pro
 import pytest
 
@@ -180,6 +181,17 @@ def test_a_swallowed_update_goes_unnoticed_by_ccxt(folder: Path, swallowed: bool
     run(folder, scene)
 
 
+def test_a_change_of_mode_is_told_on_the_socket(folder: Path) -> None:
+    async def scene(place: LocalKraken, client: Any) -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(place.websocket_url) as socket:
+            assert (await socket.receive_json(timeout=DEADLINE_S))["data"][0]["system"] == "online"
+            answer = await session.post(f"{place.url}/control/status", json={"mode": "maintenance"})
+            assert answer.status == 200
+            assert (await socket.receive_json(timeout=DEADLINE_S))["data"][0]["system"] == "maintenance"
+
+    run(folder, scene)
+
+
 def test_a_stalled_connection_shows_nothing_so_a_client_needs_a_watchdog(folder: Path) -> None:
     async def scene(place: LocalKraken, client: Any) -> None:
         await soon(client.watch_ticker("BTC/USD"))
@@ -189,6 +201,22 @@ def test_a_stalled_connection_shows_nothing_so_a_client_needs_a_watchdog(folder:
         await asyncio.wait([task], timeout=HANG_S)
         assert not task.done()
         task.cancel()
+
+    run(folder, scene)
+
+
+def test_a_garbage_frame_ends_the_reading_of_ccxt_without_a_word(folder: Path) -> None:
+    async def scene(place: LocalKraken, client: Any) -> None:
+        await soon(client.watch_ticker("BTC/USD"))
+        place.venue.faults.add(Switch(Fault.WS_GARBAGE, "ticker", next_n=1))
+        task = asyncio.ensure_future(client.watch_ticker("BTC/USD"))
+        await asyncio.sleep(0)
+        await step(place, 2 * HOUR_NS)  # a garbage frame, then good messages that nobody reads
+        await asyncio.wait([task], timeout=HANG_S)
+        assert not task.done()
+        task.cancel()
+        await client.close()
+        assert (await soon(client.watch_ticker("BTC/USD")))["symbol"] == "BTC/USD"
 
     run(folder, scene)
 
