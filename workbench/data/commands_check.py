@@ -20,6 +20,10 @@ from workbench.data.rows import BarRow, rows_of
 from workbench.data.tables import plain_table
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, iso
 
+now_s = time.time
+"""This machine's clock; tests set another."""
+sleep = time.sleep
+"""Waits between two attempts to ask a venue; tests do not."""
 KRAKEN = "kraken-spot"
 SIMULATED = "simulated"
 
@@ -51,7 +55,7 @@ def run_check(
             "--live or --symbol with PATH", expected="one of the two", action="leave PATH out to check series of the lake"
         )
     provider = FileProvider(path, venue=venue, interval=interval)
-    result = check_files(provider, accepted=accepted, now_t=int(time.time()), report=report)
+    result = check_files(provider, accepted=accepted, now_t=int(now_s()), report=report)
     refs = {r.key: r for r in provider.series()} if rows else {}
     return result, rows_of(result.findings, rows, lambda key: read_series(provider, refs[key]) if key in refs else None)
 
@@ -73,8 +77,8 @@ def live_inputs(home: Path, venue: str | None = None) -> Live:
 
     held = sorted({e.venue for e in Lake(home).catalog().entries if venue in (None, e.venue)})
     venues = [v for v in held if v != SIMULATED and not v.endswith(SECOND_SOURCE_SUFFIX)]
-    asked = {v: KrakenProvider().server_time_t if v == KRAKEN else None for v in venues}
-    clocks = {v: ask_clocks(time.time, ask) for v, ask in asked.items()}
+    asked = {v: KrakenProvider(sleep=sleep).server_time_t if v == KRAKEN else None for v in venues}
+    clocks = {v: ask_clocks(now_s, ask) for v, ask in asked.items()}
     marks: dict[str, int] = {}
     if SyncState.exists(home):
         with SyncState(home, writable=False) as state:

@@ -25,6 +25,8 @@ from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_univers
 KRAKEN: Final = "kraken-spot"
 OHLCVT_NAME: Final = re.compile(r"^([A-Z0-9]+)_(\d+)\.csv$")
 OHLCVT_COLUMNS: Final = ("timestamp", "open", "high", "low", "close", "volume", "trades")
+SECONDS_MAX: Final = 100_000_000_000
+"""A larger number is a time in milliseconds or a shorter unit, and would overflow as seconds."""
 OHLCVT_INTERVALS: Final = {str(seconds // 60): name for name, seconds in INTERVALS.items()}
 SUFFIXES: Final = (".parquet", ".csv")
 
@@ -250,6 +252,13 @@ def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
             f"{where}: timestamp is {frame['timestamp'].dtype}{first_text(frame['timestamp'])}",
             expected="whole seconds since 1970 UTC",
             action="download it again",
+        )
+    beyond = frame["timestamp"].is_between(-SECONDS_MAX, SECONDS_MAX).not_().arg_true()
+    if len(beyond):
+        raise DataError(
+            f"{where}: timestamp {frame['timestamp'][int(beyond[0])]} in row {beyond[0] + 1}: milliseconds or nanoseconds",
+            expected="whole seconds since 1970 UTC",
+            action="divide the times, or download it again",
         )
     stamps = (pl.col("timestamp").cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us", "UTC"))
     return frame.with_columns(stamps.alias("ts_utc"))
