@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.console import print_json, progress, stderr_console
+from runtime.console import print_json, progress, stderr_console, time_option
 from runtime.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ def serve(
     _require_aiohttp()
     from runtime.adapters.local_kraken.faults import FaultPlan, parse_switch
     from runtime.adapters.local_kraken.market import LocalMarket
+    from runtime.adapters.local_kraken.records import NS
     from runtime.adapters.local_kraken.server import Settings, Venue, run_until_signal
 
     if stepped and speed is not None:
@@ -69,10 +69,15 @@ def serve(
     faults = FaultPlan(seed)
     for text in fault or []:
         faults.add(parse_switch(text))
-    start_ns = None if start is None else _time_ns(start)
+    start_t = time_option(start, "--start")
     with progress() as report:
         market = LocalMarket.open(
-            data, seed=seed, start_ns=start_ns, stand_in_for=quote or ["USD"], pairs=pair or None, report=report
+            data,
+            seed=seed,
+            start_ns=None if start_t is None else start_t * NS,
+            stand_in_for=quote or ["USD"],
+            pairs=pair or None,
+            report=report,
         )
     number = asyncio.run(
         run_until_signal(lambda: Venue(market, faults, settings), port, lambda url, venue: _announce(url, venue, json))
@@ -88,18 +93,6 @@ def _require_aiohttp() -> None:
         raise EnvironmentFailure(
             "aiohttp is not installed", expected="the extra `venue`", action="pip install 'ballast[venue]', or make install"
         ) from e
-
-
-def _time_ns(text: str) -> int:
-    from runtime.adapters.local_kraken.records import NS
-
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise UsageError(
-            f"the time {text!r}", expected="ISO, as 2025-01-01 or 2025-01-01T00:00:00Z", action="write it so"
-        ) from e
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * NS
 
 
 def _rate(text: str) -> RateRule | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from runtime.adapters.local_kraken.server import Venue
 
 Json = dict[str, object]
+BY_S_MAX: Final = 1e12
 TIME_NS_MAX: Final = 253_402_300_799 * NS
 """The end of the year 9999."""
 
@@ -45,7 +45,7 @@ class Advance(_Command):
         if len(given) != 1 or (self.to is not None and self.to.tzinfo is None):
             raise UsageError("no single time", expected='one of "to_ns", "to" (ISO with zone), "by_s"', action="give one")
         if self.by_s is not None:
-            target_ns = now_ns + int(self.by_s * NS) if math.isfinite(self.by_s) and self.by_s >= 0 else -1
+            target_ns = now_ns + int(self.by_s * NS) if 0 <= self.by_s <= BY_S_MAX else -1
         elif self.to is not None:
             target_ns = int(self.to.replace(microsecond=0).timestamp()) * NS + self.to.microsecond * 1_000
         else:

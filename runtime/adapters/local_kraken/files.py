@@ -132,9 +132,11 @@ class RowFile:
                 start = int(ends[groups[0] - 1]) if groups[0] else 0
                 wanted = [name for name in (*columns, "trades") if name in file.schema_arrow.names]
                 table = file.read_row_groups(groups, columns=wanted, use_threads=False).slice(first - start, end - first)
+                if not pa.types.is_timestamp(table["ts_utc"].type):
+                    raise TypeError(f"ts_utc is {table['ts_utc'].type}, no timestamp")
                 found = {name: table[name].to_numpy() for name in wanted if name != "ts_utc"}
                 found["ts_ns"] = table["ts_utc"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
-        except (OSError, pa.ArrowException, KeyError) as e:
+        except (OSError, pa.ArrowException, KeyError, TypeError) as e:
             raise self._unreadable(e) from e
         missing = [name for name in columns if name != "ts_utc" and name not in found]
         if missing:
