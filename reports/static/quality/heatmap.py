@@ -153,9 +153,7 @@ def cells(t: Ints, interval_t: int, grid: Sequence[Column], gaps: Sequence[tuple
     found: list[Cell] = []
     for i, present_n, expected_n in counted(t, interval_t, grid):
         level = level_of(present_n, expected_n)
-        before = (
-            found[-1] if found and found[-1].level == level and level in {"full", "none"} and found[-1].last == i - 1 else None
-        )
+        before = found[-1] if found and found[-1].level == level and level in {"full", "none"} else None
         if before is not None:
             found.pop()
         first, there_n, could_n = (before.first, before.present_n, before.expected_n) if before else (i, 0, 0)

@@ -12,7 +12,7 @@ from runtime.errors import VerificationError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, without, write_series
 from workbench.data.bars import Bars
 from workbench.data.datasets import DatasetManifest, build_dataset
-from workbench.data.diff import compare, compare_bars
+from workbench.data.diff import compare, compare_bars, used_bars
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
 from workbench.data.providers.files import FileProvider
@@ -118,6 +118,17 @@ def test_a_lost_file_is_named(home: Path, two: tuple[DatasetManifest, DatasetMan
     (home / "lake" / file.paths()[0]).unlink()
     with pytest.raises(VerificationError, match="is missing"):
         compare(home, *two)
+
+
+def test_only_the_bars_a_dataset_uses(home: Path, two: tuple[DatasetManifest, DatasetManifest]) -> None:
+    file = next(f for f in two[0].files if f.symbol == "BTC")
+    lake = Lake(home)
+    bars = used_bars(lake, file)
+    left_out = file.model_copy(update={"left_out_t": (file.first_t + 5 * HOUR_T,), "rows": file.rows - 1})
+    assert used_bars(lake, left_out).t.tolist() == without(bars, 5).t.tolist()
+    shorter = file.model_copy(update={"last_t": file.last_t - HOUR_T})
+    with pytest.raises(VerificationError, match="69 bars in the dataset's range"):
+        used_bars(lake, shorter)
 
 
 def test_command(home: Path, two: tuple[DatasetManifest, DatasetManifest], capsys: pytest.CaptureFixture[str]) -> None:

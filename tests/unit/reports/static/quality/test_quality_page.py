@@ -141,6 +141,16 @@ def test_findings_by_gate_are_the_summary_of_the_check(page: Reader, lake: Path)
         assert len(page.table(f"{n} finding")) > 1
 
 
+def test_the_worst_wick_is_the_widest(tmp_path: Path) -> None:
+    bars = some_bars(48)
+    for row, low in ((5, 50.0), (9, 20.0), (17, 40.0)):
+        bars = changed(bars, row, low=low)
+    write_series(tmp_path / "in", "binance-spot/1h/BTCUSDT", bars)
+    import_bars(tmp_path / "home", FileProvider(tmp_path / "in"))
+    read = Reader(render(build(read_inputs(tmp_path / "home"))))
+    assert [row[1] for row in read.table("3 findings of wick")[1:]] == [f"2024-01-01 {h}:00" for h in ("09", "17", "05")]
+
+
 def test_gaps_longest_first_with_their_certificates(page: Reader) -> None:
     rows = page.table("3 gaps")[1:]
     assert [(r[0], r[1], figure(r[3]), r[4]) for r in rows] == [
@@ -155,6 +165,10 @@ def test_gaps_longest_first_with_their_certificates(page: Reader) -> None:
 def test_sources_stand_beside_each_other(page: Reader) -> None:
     (btc,) = page.table("binance-spot (A) and binance-spot-b (B)")[1:]
     assert (btc[0], [figure(x) for x in btc[3:7]], btc[10]) == ("BTC", [2_877, 2_875, 0, 3], "9.0")
+    assert (
+        "1 of 6 series have a second, independent source: 2 of 2,877 common bars differ in a price, 3 bars only one"
+        in page.words
+    )
     (xbt,) = page.table("binance-spot (A) and kraken-spot (B)")[1:]
     assert xbt[10] == "5.0"
     worst = page.table("Worst bars of binance-spot (A) and kraken-spot (B)")
@@ -220,6 +234,7 @@ def test_simulated_data_says_so(tmp_path: Path) -> None:
     inputs = read_inputs(tmp_path)
     source = render(build(inputs))
     read = Reader(source)
+    assert "<title>SIMULATED" in source
     assert "SIMULATED. Every bar was invented by a seeded generator" in read.words
     assert source.count('<body class="simulated">') == 1
     captions = [t["caption"][0][0] for t in read.tables if t["caption"]]
