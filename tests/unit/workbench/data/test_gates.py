@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,11 @@ def test_fatal_findings_block_whatever_is_accepted() -> None:
 def test_the_summary_has_one_row_per_gate_and_symbol() -> None:
     rows = summarise(history_findings(without(changed(some_bars(), 30, low=50.0), 3, 4, 20), SERIES))
     assert [(r.gate, r.findings_n, r.rows_n, r.rows_n_max) for r in rows] == [("gap", 2, 3, 2), ("wick", 1, 1, 1)]
+
+
+def test_the_reference_names_every_gate_with_its_severity(repository: Path) -> None:
+    rows = [
+        line.split("|") for line in (repository / "docs/reference/lake.md").read_text().splitlines() if line.count("|") == 4
+    ]
+    told = {gate.strip(): row[2].strip() for row in rows for gate in row[1].split(",") if gate.strip() in GATES}
+    assert told == {gate: severity for gate, (severity, _) in GATES.items()}
