@@ -33,6 +33,8 @@ MADE_BARS_N: Final = 64
 BATCH_N: Final = 100_000
 """About as many trades are made at once where only their sums are wanted."""
 NOTIONALS_KEPT_N: Final = 8_192
+MADE_KEPT_N: Final = 4
+"""Single bars whose trades are kept: around a full hour both the bar that closed and the one that opens are asked for."""
 
 
 class BarFeed:
@@ -57,7 +59,7 @@ class BarFeed:
         self._file, self._interval_s, self._key = RowFile(path), interval_s, key
         self._kept: OrderedDict[int, BarColumns] = OrderedDict()
         self._notional: OrderedDict[int, int] = OrderedDict()
-        self._made: tuple[int, TradeColumns] = (-1, NO_TRADES)
+        self._made: dict[int, TradeColumns] = {}
         self.price_decimals, volume_max, volume_sum = least_decimals, 0.0, 0.0
         raw: dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]] = {}
         for n in range(self._file.blocks_n):
@@ -140,13 +142,15 @@ class BarFeed:
         return None
 
     def _trades_of(self, bars: BarColumns) -> TradeColumns:
-        """Return the trades of bars; those of the last single bar are kept, since a moving clock asks for them again."""
+        """Return the trades of bars; those of the last single bars are kept, since a moving clock asks for them again."""
         if len(bars.open_t) != 1:
             return trades_of_bars(self._key, bars, self._interval_s)
         open_t = int(bars.open_t[0])
-        if self._made[0] != open_t:
-            self._made = (open_t, trades_of_bars(self._key, bars, self._interval_s))
-        return self._made[1]
+        if open_t not in self._made:
+            self._made[open_t] = trades_of_bars(self._key, bars, self._interval_s)
+            if len(self._made) > MADE_KEPT_N:
+                del self._made[next(iter(self._made))]
+        return self._made[open_t]
 
     def _whole(self, bars: BarColumns) -> Pieces:
         """Return whole bars as pieces; their notionals are summed from their trades, and kept."""
