@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.errors import DataError
-from workbench.data.providers.kraken_rest import KrakenRest, TradePage
+from workbench.data.providers.kraken_rest import CURSOR_NS_MAX, KrakenRest, TradePage
 from workbench.data.providers.trades import BarMaker, TradeOrderError
 
 
@@ -59,6 +59,8 @@ class TradeFeed:
 
         def accept(page: TradePage) -> tuple[int, int]:
             new_n = self._maker.add(page.trades, continues=True)
+            if new_n == 0 and page.trades and page.trades[0].time_ns < last_ns - CURSOR_NS_MAX:
+                raise TradeOrderError(f"a page that was taken before came again, from trade {page.trades[0].trade_id}")
             self._last_ns = page.last_ns
             return new_n, len(page.trades)
 
