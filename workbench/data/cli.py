@@ -18,6 +18,7 @@ from workbench.data import commands_certificates, commands_compare, commands_pro
 if TYPE_CHECKING:
     from runtime.progress import Report
     from workbench.data.providers import BarProvider
+    from workbench.data.universe import Universe
 
 data: Final = typer.Typer(name="data", no_args_is_help=True, help="The lake: import bars, check their quality, list them.")
 dataset: Final = typer.Typer(name="dataset", no_args_is_help=True, help="Datasets: build a content-addressed one, show one.")
@@ -25,6 +26,7 @@ dataset: Final = typer.Typer(name="dataset", no_args_is_help=True, help="Dataset
 Home = Annotated[Path | None, typer.Option("--out", "--home", help="Home folder (default: BALLAST_HOME, else ./out).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Venue = Annotated[str | None, typer.Option("--venue", help="Venue, such as binance-spot.")]
+Version = Annotated[str, typer.Option("--universe", help="Universe version (`ballast universe list`).")]
 Accept = Annotated[
     list[str] | None, typer.Option("--accept", help="Accept findings by name: GATE, GATE:SYMBOL or one in full.")
 ]
@@ -56,15 +58,18 @@ def import_command(
     correction: Annotated[
         str, typer.Option("--correction", help="Why bars on record may change; without it they may not.")
     ] = "",
+    universe: Version = "v1",
     out: Home = None,
     json: Json = False,
 ) -> None:
     """Import bars into the lake: all of the files, or nothing. Importing the same again changes nothing."""
     from workbench.data.ingest import import_bars
+    from workbench.data.universe_store import find_universe
 
+    version, _ = find_universe(home_path(out), universe)
     with progress() as report:
-        provider = _provider(path, source, venue, interval, symbol or [], since, report)
-        result = import_bars(home_path(out), provider, correction=correction, report=report)
+        provider = _provider(path, source, venue, interval, symbol or [], since, version, report)
+        result = import_bars(home_path(out), provider, correction=correction, universe=version, report=report)
     if json:
         print_json(result.model_dump(mode="json") | {"series_n": len(result.series), "changed_n": result.changed_n})
         return
@@ -157,12 +162,14 @@ def build_command(
     accept: Accept = None,
     min_years: Annotated[float, typer.Option("--min-years", min=0.0, help="Leave out assets with fewer years of bars.")] = 0.0,
     as_of: Annotated[str | None, typer.Option("--as-of", help="Only bars closed by this UTC time, such as 2024-12-31.")] = None,
+    universe: Version = "v1",
     out: Home = None,
     json: Json = False,
 ) -> None:
     """Build a dataset from the lake; a finding that nobody accepted by name blocks it."""
     from workbench.data.check import only_venue
     from workbench.data.datasets import build_dataset
+    from workbench.data.universe_store import find_universe
 
     home = home_path(out)
     with progress() as report:
@@ -174,6 +181,7 @@ def build_command(
             accept or [],
             min_years,
             as_of_t=time_option(as_of, "--as-of"),
+            universe=find_universe(home, universe)[0],
             report=report,
         )
     _show(home, manifest.dataset_hash, json)
@@ -214,6 +222,7 @@ def _provider(
     interval: str | None,
     symbols: list[str],
     since: str | None,
+    universe: Universe,
     report: Report,
 ) -> BarProvider:
     """Return the provider an import asks for; an option that would have no effect is refused."""
@@ -225,6 +234,7 @@ def _provider(
         interval=interval,
         assets=tuple(symbols),
         since_t=time_option(since, "--since"),
+        universe=universe,
         report=report,
     )
     return create(source, options)

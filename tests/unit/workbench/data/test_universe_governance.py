@@ -305,6 +305,27 @@ def test_the_commands(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert capsys.readouterr().out
 
 
+def test_a_dataset_of_an_own_version_names_it(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of an asset V1 does not have: skipped under V1, imported and built under the version that has it."""
+    made, _ = add_universe(home, candidate(tmp_path, ('"FIL", "APT"', '"FIL", "DOGE"')), **WHY)  # type: ignore[arg-type]  # see above
+    for symbol in ("BTCUSDT", "DOGEUSDT"):
+        write_series(tmp_path / "in", f"binance-spot/1h/{symbol}", some_bars())
+
+    def run(*arguments: str, code: int = 0) -> dict[str, object]:
+        capsys.readouterr()
+        assert main([*arguments, "--json"]) == code
+        return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]  # an object, as the console promises
+
+    assert run("data", "import", str(tmp_path / "in"))["series_n"] == 1
+    plain = run("dataset", "build")
+    assert run("data", "import", str(tmp_path / "in"), "--universe", "v1-own")["series_n"] == 2
+    own = run("dataset", "build", "--universe", "v1-own")
+    assert (own["symbols"], own["universe_version"], own["universe_digest"]) == (["BTC", "DOGE"], "v1-own", made.digest)
+    again = run("dataset", "build")
+    assert (again["symbols"], again["dataset_hash"]) == (["BTC"], plain["dataset_hash"]), "V1 does not know the other"
+    assert "error" in run("dataset", "build", "--universe", "v9", code=2)
+
+
 # ---- membership at a time --------------------------------------------------------------------------------------
 
 
