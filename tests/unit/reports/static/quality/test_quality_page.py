@@ -113,6 +113,7 @@ def test_series_rows_are_exact(page: Reader, lake: Path) -> None:
         assert figure(row[8]) == sum(f.rows_n for f in found if f.gate == "zero_volume")
         assert [figure(x) for x in row[9:11]] == [len(found), sum(f.severity == "blocking" and not f.accepted for f in found)]
     assert rows["binance-spot/1h/ETHUSDT"][11:] == ["2", "0", "1"]
+    assert rows["kraken-spot/4h/ETHUSD"][11:] == ["2", "2", "0"]
 
 
 def test_the_map_tells_every_missing_bar(inputs: Inputs, page: Reader) -> None:
