@@ -102,6 +102,10 @@ class ArchiveProvider:
         """
         self.series()
         sources = (self._sources or {}).get(ref.locator, [])
+        if not sources:
+            raise DataError(
+                f"{ref.key} is not in {self._path.name}", expected="one of its series", action="choose another series"
+            )
         parts = [(read_source(s), s.origin) for s in sources]
         bars = _together(parts, ref)
         end_t = int(bars.t.max()) + INTERVALS[ref.interval]
@@ -233,7 +237,9 @@ def _compare(bars: Bars, name: str, later: Bars, later_name: str, ref: SeriesRef
     _, a, b = np.intersect1d(bars.t, later.t, assume_unique=True, return_indices=True)
     theirs = dict(later.columns())
     for column, values in bars.columns():
-        differ = np.flatnonzero(values[a] != theirs[column][b]) if column in theirs else []
+        if column not in theirs:
+            continue
+        differ = np.flatnonzero(values[a] != theirs[column][b])
         if len(differ):
             i = int(differ[0])
             raise DataError(

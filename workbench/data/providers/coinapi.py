@@ -183,8 +183,8 @@ class CoinApiProvider:
             nonlocal found
             before, found = found, read(answer)
             until_t = min(before[1], found[1])  # a bar may have closed between the two answers
-            same = np.array_equal(*(rows[rows[:, 0] < until_t] for rows, _ in (before, found)))
-            if not same and not gapless(found[0], since_t, step_t):
+            old, new = (rows[rows[:, 0] < until_t] for rows, _ in (before, found))
+            if not np.array_equal(old, new) and not gapless(found[0], since_t, step_t):
                 raise CallFailure(Cause.FORM, "two answers to one request differ")
             return found
 

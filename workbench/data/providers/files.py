@@ -100,8 +100,10 @@ class FileProvider:
             if path.suffix == ".parquet":
                 return read_parquet(path, ref.origin)
             return read_csv(path, ref.origin)
-        except PermissionError as e:
-            raise DataError(f"{ref.origin}: {e.strerror}", expected="a readable file", action="check its permissions") from e
+        except (PermissionError, FileNotFoundError) as e:
+            raise DataError(
+                f"{ref.origin}: {e.strerror}", expected="a readable file", action="check that it is there, and its permissions"
+            ) from e
 
     def _one_file(self, path: Path) -> SeriesRef:
         kraken = OHLCVT_NAME.match(path.name)

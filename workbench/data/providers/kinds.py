@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, cast
 
+from runtime.errors import UsageError
 from workbench.data.providers import BarProvider
 from workbench.data.providers.registry import Kind, ProviderOptions
 
@@ -18,6 +19,8 @@ def _files(o: ProviderOptions) -> BarProvider:
 def _simulated(o: ProviderOptions) -> BarProvider:
     from workbench.data.providers.simulated import SimulatedProvider
 
+    if o.interval not in {None, "1h"}:
+        raise UsageError(f"--source simulated with --interval {o.interval}", expected="1h", action="leave it out")
     return SimulatedProvider(report=o.report)
 
 
@@ -91,7 +94,7 @@ _VENUE: Final = frozenset({"interval", "assets", "quote", "since_t", "url"})
 files: Final = Kind(
     "Folders or files of Parquet and CSV bars.", _files, frozenset({"path", "venue", "interval"}), frozenset({"path"})
 )
-simulated: Final = Kind("The simulated market: invented bars, the same on every machine.", _simulated, frozenset())
+simulated: Final = Kind("The simulated market: invented bars, the same on every machine.", _simulated, frozenset({"interval"}))
 kraken: Final = Kind("Kraken's public interface: the last 720 candles, older bars from trades.", _kraken, _VENUE)
 archive: Final = Kind(
     "Kraken's downloadable OHLCVT archives: zips or folders of their CSV files.",

@@ -22,7 +22,7 @@ from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallLedger, Calls
-from workbench.data.providers.kraken_rest import BASE_URL, Candles, KrakenRest
+from workbench.data.providers.kraken_rest import BASE_URL, TRADES_MAX, Candles, KrakenRest
 from workbench.data.providers.kraken_trades import TradeFeed
 from workbench.data.providers.trades import SECOND_NS, BarMaker
 from workbench.data.providers.web import TIMEOUT_S
@@ -53,6 +53,7 @@ class KrakenProvider:
         url: str | None = None,
         call_interval_ms: int = 1_000,
         calls_per_page: int = CALLS_PER_PAGE,
+        trades_per_call: int = TRADES_MAX,
         attempts: int = ATTEMPTS,
         timeout_s: float = TIMEOUT_S,
         ledger: CallLedger | None = None,
@@ -70,6 +71,7 @@ class KrakenProvider:
             url: base URL; default the environment's `BALLAST_KRAKEN_URL`, else Kraken's.
             call_interval_ms: least time between two calls; 0 = no limit.
             calls_per_page: pages of trades in one page of bars.
+            trades_per_call: trades in one page of them, at most 1,000.
             attempts: calls per request before giving up.
             timeout_s: patience per call.
             ledger: keeps the rate budget and counts the calls; default for this process only.
@@ -85,7 +87,7 @@ class KrakenProvider:
         budget = Budget(ACCOUNT, 1_000 / call_interval_ms if call_interval_ms else 0.0)
         calls = Calls("Kraken", budget, ledger, attempts=attempts, sleep=sleep)
         self.ledger = calls.ledger
-        self._rest = KrakenRest(url or os.environ.get(URL_VARIABLE) or BASE_URL, calls, timeout_s)
+        self._rest = KrakenRest(url or os.environ.get(URL_VARIABLE) or BASE_URL, calls, timeout_s, trades_per_call)
         self._is_online = False
 
     def series(self) -> Sequence[SeriesRef]:

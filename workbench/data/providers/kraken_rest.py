@@ -67,9 +67,9 @@ class TradePage(NamedTuple):
 class KrakenRest:
     """The public endpoints."""
 
-    def __init__(self, url: str, calls: Calls, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, calls: Calls, timeout_s: float = TIMEOUT_S, trades_max: int = TRADES_MAX) -> None:
         """Take the base address; nothing is sent yet."""
-        self._web, self._calls = Web(url, timeout_s), calls
+        self._web, self._calls, self._trades_max = Web(url, timeout_s), calls, trades_max
 
     def check_status(self) -> None:
         """Refuse to work while Kraken is in maintenance.
@@ -125,7 +125,7 @@ class KrakenRest:
             except TradeOrderError as e:
                 raise _form(str(e)) from e
 
-        return self._call("Trades", {"pair": pair, "since": str(since_ns), "count": str(TRADES_MAX)}, checked)
+        return self._call("Trades", {"pair": pair, "since": str(since_ns), "count": str(self._trades_max)}, checked)
 
     def _call(self, endpoint: str, query: Mapping[str, str], read: Callable[[Mapping[str, object]], T]) -> T:
         def once() -> T:

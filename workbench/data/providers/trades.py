@@ -147,12 +147,10 @@ class BarMaker:
 
 def bars_of(rows: Sequence[Row]) -> Bars:
     """Return finished rows as bars."""
-    return Bars(
-        np.array([r.open_t for r in rows], dtype=np.int64),
-        *(np.array([getattr(r, name) for r in rows], dtype=np.float64) for name in ("open", "high", "low", "close")),
-        np.array([r.volume_e8 / LOT_E for r in rows], dtype=np.float64),  # of whole numbers: correctly rounded at any size
-        np.array([r.trades_n for r in rows], dtype=np.float64),
-    )
+    table = np.array([(r.open, r.high, r.low, r.close, r.volume_e8 / LOT_E, r.trades_n) for r in rows], dtype=np.float64)
+    # The quotient of whole numbers is correctly rounded at any size.
+    o, h, low, c, v, n = np.ascontiguousarray(table.reshape(-1, 6).T)
+    return Bars(np.array([r.open_t for r in rows], dtype=np.int64), o, h, low, c, v, n)
 
 
 def aggregate(trades: Sequence[Trade], step_t: int, begin_t: int, until_t: int) -> Bars:

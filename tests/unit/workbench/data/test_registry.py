@@ -94,7 +94,7 @@ def test_a_package_cannot_take_the_place_of_another_silently(tmp_path: Path, mon
         ("carrier-pigeon", ProviderOptions(), "--source carrier-pigeon"),
         ("files", ProviderOptions(), "--source files without PATH"),
         ("files", ProviderOptions(path=Path(), assets=("BTC",)), "--source files with --symbol"),
-        ("simulated", ProviderOptions(interval="1h"), "--source simulated with --interval"),
+        ("simulated", ProviderOptions(interval="1d"), "--source simulated with --interval 1d"),
         ("kraken:x", ProviderOptions(), "--source kraken:x with kraken:NAME"),
         ("kraken", ProviderOptions(path=Path(), venue="kraken-spot"), "--source kraken with PATH, --venue"),
         ("ccxt", ProviderOptions(), "--source ccxt without ccxt:NAME"),
