@@ -18,6 +18,7 @@ ALLOWED_AT_HELP = {"workbench", "pipelines", "reports"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 banned = set(sys.argv[1].split(","))
+left_out = set(sys.argv[2].split(",")) if len(sys.argv) > 2 else set()
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in banned:
@@ -25,7 +26,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import runtime
 for module in pkgutil.walk_packages(runtime.__path__, "runtime."):
-    importlib.import_module(module.name)
+    if module.name not in left_out:
+        importlib.import_module(module.name)
 """
 HELP = """
 import sys
@@ -52,6 +54,12 @@ def test_import_contracts(repository: Path) -> None:
 
 def test_the_runtime_imports_with_every_research_package_missing(repository: Path) -> None:
     done = python(IMPORT_ALL, ",".join(RESEARCH), cwd=repository)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_only_the_local_kraken_s_server_needs_its_extra(repository: Path) -> None:
+    needing = [f"runtime.adapters.local_kraken.{name}" for name in ("control", "server", "socket")]
+    done = python(IMPORT_ALL, ",".join((*RESEARCH, "aiohttp")), ",".join(needing), cwd=repository)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

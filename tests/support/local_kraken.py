@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,7 +81,7 @@ def first_difference(made: TradeColumns, bar: tuple[int, int, int, int, int, int
     if made.lots.min() < 1:
         return "a trade without a lot"
     times = made.time_ns.tolist()
-    if any(a >= b for a, b in zip(times, times[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(times)):
         return "times that do not rise"
     if times[0] // 10**9 // interval_s != times[-1] // 10**9 // interval_s:
         return "times outside the bar"

@@ -72,14 +72,17 @@ class BarFeed:
         self.lot_decimals = lot_decimals_of(volume_max, volume_sum)
         self._first_t: list[int] = []
         self._first_ids = [1]
-        last_t = -1
+        first_t, last_t = -1, -1
         for n in range(self._file.blocks_n):
             bars = self._decode(raw if self._file.blocks_n == 1 else self._file.block(n, BAR_COLUMNS), n, last_t)
             self._kept = OrderedDict({n: bars})
             self._first_ids.append(self._first_ids[n] + int(bars.trades_n.sum()))
             self._first_t.append(int(bars.open_t[0]) if len(bars.open_t) else last_t + 1)
-            last_t = int(bars.open_t[-1]) if len(bars.open_t) else last_t
-        self.first_ns, self.last_ns = self._first_t[0] * NS, (last_t + interval_s) * NS - 1
+            if len(bars.open_t):
+                first_t, last_t = int(bars.open_t[0]) if first_t < 0 else first_t, int(bars.open_t[-1])
+        if first_t < 0:
+            raise DataError(f"no bar of {path} has a volume", expected="at least one", action="leave the file out")
+        self.first_ns, self.last_ns = first_t * NS, (last_t + interval_s) * NS - 1
 
     def trades(self, after_ns: int, until_ns: int, limit_n: int | None = None) -> TradeColumns:
         """See `Feed`."""

@@ -64,11 +64,6 @@ def take_bars(bars: BarColumns, first_n: int, end_n: int) -> BarColumns:
     return BarColumns(*(column[first_n:end_n] for column in bars))
 
 
-def join_bars(parts: list[BarColumns]) -> BarColumns:
-    """Return parts as one."""
-    return parts[0] if len(parts) == 1 else BarColumns(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
 def take_trades(trades: TradeColumns, first_n: int, end_n: int) -> TradeColumns:
     """Return rows first_n .. end_n - 1."""
     time_ns, trade_id, price, lots, buy, limit = trades

@@ -148,12 +148,7 @@ class PairTable:
             common = pair.symbol.replace("/", "")
             for name in (pair.key, pair.altname, pair.wsname, pair.symbol, common):
                 self._found.setdefault(name, pair)
-        self._symbols = {pair.symbol: pair for pair in pairs}
 
     def find(self, name: str) -> PairInfo | None:
         """Return the pair of a key, altname, wsname or symbol, as REST resolves it; None when there is none."""
         return self._found.get(name.upper())
-
-    def by_symbol(self, symbol: str) -> PairInfo | None:
-        """Return the pair of a WebSocket v2 symbol, exactly as written; None when there is none."""
-        return self._symbols.get(symbol)

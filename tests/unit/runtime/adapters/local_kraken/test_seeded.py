@@ -172,6 +172,19 @@ def test_a_bar_without_volume_is_an_interval_without_trades(tmp_path: Path) -> N
     assert feed.last_ns == START_T * NS - 1
 
 
+def test_blocks_without_any_trade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.adapters.local_kraken.files.BLOCK_N", 10)
+    rows = [(*bar[:5], 0.0 if n < 10 or 20 <= n < 30 else bar[5], None) for n, bar in enumerate(hourly(40))]
+    feed = BarFeed(write_bars(tmp_path / "1h/SOLUSD.parquet", rows), HOUR_S, 3)
+    assert feed.first_ns == (START_T + 10 * HOUR_S) * NS
+    assert int(feed.recent((START_T + 25 * HOUR_S) * NS, 1).time_ns[0]) // NS // HOUR_S * HOUR_S == START_T + 19 * HOUR_S
+    assert len(feed.recent((START_T + 9 * HOUR_S) * NS, 1).price) == 0
+    assert feed.trades(0, 2**62).trade_id.tolist() == list(range(1, len(feed.trades(0, 2**62).price) + 1))
+    nothing = write_bars(tmp_path / "1h/ETHUSD.parquet", [(*bar[:5], 0.0, None) for bar in hourly(25)])
+    with pytest.raises(DataError, match="no bar of .* has a volume"):
+        BarFeed(nothing, HOUR_S, 3)
+
+
 def test_a_count_that_is_on_file_is_the_count(tmp_path: Path) -> None:
     feed = BarFeed(write_bars(tmp_path / "1h/SOLUSD.parquet", bar_of()), HOUR_S, 3)
     assert len(feed.trades(0, START_T * NS).price) == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import ccxt
 import pytest
 
@@ -190,6 +192,29 @@ def test_faults_limits_and_status_are_switched_from_outside(local: LocalKraken) 
     assert (status["refused_n"], status["calls"], status["pairs"]) == (1, {"Time": 3}, ["SOLCAD", "SOLUSD", "XBTUSD"])
     assert (status["connections_n"], status["mode"], status["seed"]) == (0, "online", 2)
     assert ask(base + "drop", {}) == {"dropped_n": 0}
+
+
+def test_the_websocket_says_what_a_step_brought(local: LocalKraken) -> None:
+    async def follow() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with aiohttp.ClientSession() as session, session.ws_connect(local.websocket_url) as line:
+            await line.send_json(
+                {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"], "snapshot": False}}
+            )
+            while not any(message.get("success") for message in found):
+                found.append(await line.receive_json(timeout=10))
+            await asyncio.to_thread(local.advance, (NOW_T + HOUR_S) * NS)
+            ask_drop = asyncio.to_thread(ask, local.url + "/control/drop", {})
+            assert await ask_drop == {"dropped_n": 1}
+            while (message := await line.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+                found.append(json.loads(message.data))
+        return [row for message in found if message.get("channel") == "trade" for row in message["data"]]
+
+    rows = asyncio.run(follow())
+    (pair,) = [pair for pair in local.venue.market.pairs if pair.altname == "XBTUSD"]
+    trades = local.venue.market.trades(pair, NOW_T * NS, (NOW_T + HOUR_S) * NS)
+    assert [row["trade_id"] for row in rows] == [trade.trade_id for trade in trades]
+    assert len(rows) >= 3
 
 
 def test_a_page_under_a_foreign_name_is_refused(local: LocalKraken) -> None:
