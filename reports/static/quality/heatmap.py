@@ -47,6 +47,7 @@ class Cell:
         present_n, expected_n: bars there, and bars between the series' first and last one that could be.
         level: a name of `LEVELS`.
         says: the cell in words.
+        settled: every hole in it was accepted by name or is certified.
     """
 
     first: int
@@ -55,6 +56,7 @@ class Cell:
     expected_n: int
     level: str
     says: str
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,19 @@ def level_of(present_n: int, expected_n: int) -> str:
     return "some" if 100 * present_n >= 90 * expected_n else "part"
 
 
-def cells(t: Ints, interval_t: int, grid: Sequence[Column], gaps: Sequence[tuple[int, int, int]]) -> tuple[Cell, ...]:
+def cells(
+    t: Ints,
+    interval_t: int,
+    grid: Sequence[Column],
+    gaps: Sequence[tuple[int, int, int]],
+    settled: frozenset[int] = frozenset(),
+) -> tuple[Cell, ...]:
     """Return a series' cells; neighbours that are complete, or empty, are one cell.
 
     Args:
         t, interval_t, grid: see `counted`.
         gaps: first and last missing opening time, and bars, in time order.
+        settled: first missing opening times of the gaps that are accepted or certified.
     """
     found: list[Cell] = []
     for i, present_n, expected_n in counted(t, interval_t, grid):
@@ -158,8 +167,10 @@ def cells(t: Ints, interval_t: int, grid: Sequence[Column], gaps: Sequence[tuple
             found.pop()
         first, there_n, could_n = (before.first, before.present_n, before.expected_n) if before else (i, 0, 0)
         there_n, could_n = there_n + present_n, could_n + expected_n
+        # One hole may span many cells; its state is theirs.
         inside = [g for g in gaps if g[0] < grid[i].end_t and g[1] >= grid[first].start_t]
-        found.append(Cell(first, i, there_n, could_n, level, _says(grid[first], grid[i], there_n, could_n, inside)))
+        calm = bool(inside) and all(g[0] in settled for g in inside)
+        found.append(Cell(first, i, there_n, could_n, level, _says(grid[first], grid[i], there_n, could_n, inside), calm))
     return tuple(found)
 
 

@@ -233,9 +233,13 @@ def _row(s: SeriesFacts, grid: Sequence[heatmap.Column]) -> Row:
         share=share,
         says=f"{s.entry.key}: {utc(first_t)} to {utc(last_t)}, {share} of {count(s.expected_n)} bars, {plural(len(s.gaps), 'gap')}, "
         f"{plural(len(s.findings), 'finding')}",
-        cells=heatmap.cells(s.t, s.interval_t, grid, s.gaps),
+        cells=heatmap.cells(s.t, s.interval_t, grid, s.gaps, _settled(s)),
         marks=heatmap.marks(s.findings, grid),
     )  # fmt: skip
+
+
+def _settled(s: SeriesFacts) -> frozenset[int]:
+    return frozenset(f.first_t for f in s.findings if f.gate == "gap" and not heatmap.stands(f))
 
 
 def _gaps(inputs: Inputs) -> list[GapRow]:

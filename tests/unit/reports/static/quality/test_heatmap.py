@@ -79,6 +79,17 @@ def test_a_cell_names_its_holes() -> None:
     assert third.says == "2024-01-03: 23 of 24 bars; missing 2024-01-03 02:00"
 
 
+def test_a_hole_is_settled_only_when_all_of_them_are() -> None:
+    t = np.array([at("2024-01-01") + HOUR_T * i for i in range(70 * 24) if not 20 <= i < 100 and i not in {130, 140, 200}])
+    _, grid = columns(int(t[0]), int(t[-1]))
+    holes = gaps(t, HOUR_T)
+    assert len(holes) == 4
+    for settled in (set(), {holes[0][0]}, {holes[1][0]}, {holes[1][0], holes[2][0], holes[3][0]}):
+        for cell in cells(t, HOUR_T, grid, holes, frozenset(settled)):
+            inside = {a for a, z, _ in holes if a < grid[cell.last].end_t and z >= grid[cell.first].start_t}
+            assert cell.settled == (bool(inside) and inside <= settled)
+
+
 def test_a_mark_has_the_worst_severity_of_its_column() -> None:
     _, grid = columns(at("2021-01-01"), at("2024-12-31"))
     t = at("2022-05-10")

@@ -127,6 +127,11 @@ def test_the_map_tells_every_missing_bar(inputs: Inputs, page: Reader) -> None:
     assert missing == sum(s.missing_n for s in inputs.series) == 803
 
 
+def test_a_certified_hole_is_calm_in_the_map(page: Reader) -> None:
+    holes = [str(attrs["title"]) for tag, attrs in page.tags if tag == "i" and "calm" in str(attrs.get("class"))]
+    assert sum(figure(t.split(" of ")[1].split()[0]) - figure(t.split(": ")[1].split()[0]) for t in holes) == 800
+
+
 def test_findings_by_gate_are_the_summary_of_the_check(page: Reader, lake: Path) -> None:
     check = check_lake(lake)
     for gate in {f.gate for f in check.findings}:
