@@ -351,10 +351,7 @@ class Hub:
         writer = asyncio.create_task(connection.write())
         try:
             async for message in response:
-                if message.type is WSMsgType.TEXT:
-                    connection.hear(message.data)
-                elif message.type is WSMsgType.BINARY:
-                    connection.hear("")
+                connection.hear(message.data if message.type is WSMsgType.TEXT else "")
         finally:
             connection.end()
             await writer

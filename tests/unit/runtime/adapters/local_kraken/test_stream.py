@@ -10,6 +10,7 @@ import pytest
 
 from runtime.adapters.local_kraken.market import LocalMarket
 from runtime.adapters.local_kraken.pairs import PairInfo
+from runtime.adapters.local_kraken.quotes import ticker_at
 from runtime.adapters.local_kraken.records import NS
 from runtime.adapters.local_kraken.requests import Topic
 from runtime.adapters.local_kraken.stream import Event, Stream
@@ -137,6 +138,29 @@ def test_tickers_come_with_trades_or_with_another_best_level(folder: Path) -> No
     assert all(one != other for one, other in pairwise(best))
 
 
+def test_the_ticker_tells_of_the_last_24_hours(folder: Path) -> None:
+    market = market_of(folder)
+    pair, at_ns = pair_of(market, "BTC/USD"), START_NS + 1_234 * NS
+    trades = market.trades(pair, at_ns - 24 * HOUR_NS, at_ns)
+    book, now = market.book(pair, at_ns), ticker_at(market, pair, at_ns)
+    assert now is not None
+    assert (now.bid, now.bid_qty, now.ask, now.ask_qty) == (*book.bids[0], *book.asks[0])
+    assert (now.last, now.trades_n, now.volume) == (trades[-1].price, len(trades), sum(trade.qty for trade in trades))
+    assert (now.high, now.low) == (max(trade.price for trade in trades), min(trade.price for trade in trades))
+    assert now.change == trades[-1].price - trades[0].price
+    assert float(now.change_pct) == pytest.approx(float(now.change / trades[0].price) * 100)
+    assert float(now.vwap) == pytest.approx(float(sum(t.price * t.qty for t in trades) / now.volume), abs=0.1)
+
+
+def test_the_ticker_of_a_dead_market_keeps_the_last_price(folder: Path) -> None:
+    market = market_of(folder)
+    pair = pair_of(market, "BTC/USD")
+    now = ticker_at(market, pair, market.last_ns + 25 * HOUR_NS)
+    assert now is not None
+    assert (now.volume, now.change, now.trades_n) == (0, 0, 0)
+    assert now.last == now.high == now.low == now.vwap
+
+
 def test_what_nobody_follows_is_not_computed(folder: Path) -> None:
     topic = TOPICS[0]
     stream = stream_of(folder, [topic, topic])
@@ -159,3 +183,12 @@ def test_the_real_capture_is_told_exactly_as_it_was_recorded(real_data: Path) ->
     told = [json.loads(event.text, parse_float=Decimal) for event in stream.advance(recording.last_ns)]
     assert told == raw
     assert len(told) == 509
+
+
+def test_a_pair_of_books_only_has_no_ticker_and_no_candles(real_data: Path) -> None:
+    market = LocalMarket.open([kraken_books.v2_path(real_data).parent], seed=1)
+    stream = Stream(market, start_ns=market.first_ns)
+    for topic in (Topic("ticker", "BTC/USD", event_trigger="bbo"), Topic("ohlc", "BTC/USD", interval_min=60)):
+        stream.open(topic)
+    assert stream.snapshot(Topic("ticker", "BTC/USD", event_trigger="bbo")) is None
+    assert stream.advance(market.first_ns + 10 * NS) == []
