@@ -13,6 +13,10 @@ class SystemClock:
         """Return seconds since 1970-01-01 UTC."""
         return int(time.time())
 
+    def now_s(self) -> float:
+        """Return seconds since 1970-01-01 UTC with their fraction, for measuring against another clock."""
+        return time.time()
+
 
 @dataclass(slots=True)
 class ManualClock:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from runtime.adapters.clock import SystemClock
 from runtime.errors import UsageError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars
@@ -20,7 +21,7 @@ from workbench.data.rows import BarRow, rows_of
 from workbench.data.tables import plain_table
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, iso
 
-now_s = time.time
+now_s = SystemClock().now_s
 """This machine's clock; tests set another."""
 sleep = time.sleep
 """Waits between two attempts to ask a venue; tests do not."""
