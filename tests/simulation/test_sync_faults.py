@@ -24,7 +24,7 @@ from typing import Final, Self
 
 import pytest
 
-from runtime.errors import EXIT_DATA, EXIT_ENVIRONMENT
+from runtime.errors import EXIT_ENVIRONMENT
 from tests.support import tally
 from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
 from tests.support.sync_worker import SyncOrder
@@ -138,7 +138,7 @@ class Proof:
             if code == 0:
                 return
             allowed = {-signal.SIGKILL, EXIT_ENVIRONMENT}
-            assert code in allowed, f"{kind} ended with {code}; expected one of {allowed} (data error: {EXIT_DATA})"
+            assert code in allowed, f"{kind} in {home} ended with {code}, expected one of {allowed}: {why(home)}"
         pytest.fail(f"{kind} did not end well in {TRIES_MAX} attempts")
 
     def _judge(self, home: Path, seed: int) -> None:
@@ -159,6 +159,12 @@ class Proof:
         assert self.worker.run(self.order(home, "sync")) == 0, where
         assert tree(home) == before, f"{where}: a further sync changed the lake"
         assert not list((home / "lake").rglob(".partial-*")), f"{where}: something half-written is left"
+
+
+def why(home: Path) -> str:
+    """Return what the last jobs said about series that failed."""
+    with SyncState(home, writable=False) as state:
+        return "; ".join(f"{o.series}: {o.detail}" for o in state.outcomes() if o.verdict != "ok")
 
 
 def bars_of(home: Path, pair: str) -> dict[int, tuple[float, ...]]:

@@ -160,7 +160,7 @@ def _sync_tasks(
     failures: list[BallastError] = []
     for source in _sources(asked, state):
         keys = sorted(followed.get(source.name, ()))
-        intervals = asked.intervals or tuple(dict.fromkeys(key.split("/")[1] for key in keys))
+        intervals = asked.intervals or tuple(dict.fromkeys(key.split("/")[1] for key in keys)) or ("1h",) * chosen
         for interval in intervals:
             wanted = {key for key in keys if key.split("/")[1] == interval}
             try:
@@ -194,11 +194,11 @@ def _sources(asked: Asked, state: SyncState) -> Iterable[Source]:
     on_record = state.sources()
     if not asked.kind:
         return on_record
+    identity = {"exchange": "", "venue": "", "quote": USD}  # a source may move to another address or folder, and stays the same
     same = [
-        s
+        Source(s.name, s.kind, {**s.options, **asked.options})
         for s in on_record
-        if s.kind == asked.kind
-        and all(s.options.get(name, USD if name == "quote" else None) == v for name, v in asked.options.items())
+        if s.kind == asked.kind and all(s.options.get(n, d) == asked.options.get(n, d) for n, d in identity.items())
     ]
     return same or [Source("", asked.kind, asked.options)]
 
