@@ -310,6 +310,26 @@ def test_heartbeats_fill_each_silent_second_and_a_long_step_has_one(folder: Path
     run(folder, scene)
 
 
+def test_heartbeats_stand_where_the_silence_was(folder: Path) -> None:
+    async def scene(place: Venue, one: Client) -> None:
+        await one.subscribe("trade", "BTC/USD")
+        await one.settle()
+        for _ in range(150):
+            await place.step(8 * NS)
+        told = [body["channel"] for body in await one.settle()]
+        trades = place.market.trades(place.market.pairs[1], START_NS, place.market.now_ns)
+        expected: list[str] = []
+        said_ns = START_NS
+        for trade in trades:
+            expected += ["heartbeat"] * ((trade.time_ns - 1 - said_ns) // NS) + ["trade"]
+            said_ns = trade.time_ns
+        expected += ["heartbeat"] * ((place.market.now_ns - said_ns) // NS)
+        assert told == expected
+        assert told.count("trade") > 2
+
+    run(folder, scene)
+
+
 def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on(folder: Path) -> None:
     async def scene(place: Venue, one: Client) -> None:
         await one.subscribe("book", *BOTH, depth=1000)
