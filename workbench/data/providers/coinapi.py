@@ -25,7 +25,7 @@ from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLe
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.keys import COINAPI, Key, need_key
 from workbench.data.providers.web import TIMEOUT_S, Answer, Web
-from workbench.data.universe import Universe, load_universe
+from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class CoinApiProvider:
         self._universe = universe or load_universe()
         self._universe.venue(venue)
         interval_seconds(interval)
-        if not venue.endswith("-spot"):
+        if not venue.removesuffix(SECOND_SOURCE_SUFFIX).endswith("-spot"):
             raise UsageError(
                 f"venue {venue} at CoinAPI", expected="a spot venue such as binance-spot", action="choose another venue"
             )
@@ -117,7 +117,7 @@ class CoinApiProvider:
             EnvironmentFailure: no key, a refused one, or CoinAPI cannot be reached.
             DataError: it carries none of the assets.
         """
-        exchange = self._venue.removesuffix("-spot").upper()
+        exchange = self._venue.removesuffix(SECOND_SOURCE_SUFFIX).removesuffix("-spot").upper()
         wanted = wanted_symbols(self._universe, self._venue, self._assets, self._quote)
         ids = {w.symbol: f"{exchange}_SPOT_{w.base}_{w.quote}" for w in wanted}
 

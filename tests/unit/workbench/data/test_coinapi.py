@@ -75,6 +75,8 @@ def test_former_tickers_come_too() -> None:
             CoinApiProvider(assets=["ADA"], url=server.url, call_interval_ms=0).series()
         (kraken,) = CoinApiProvider(venue="kraken-spot", assets=["BTC"], url=server.url, call_interval_ms=0).series()
         assert (kraken.key, kraken.locator) == ("kraken-spot/1h/XBTUSD", "KRAKEN_SPOT_BTC_USD")
+        second = CoinApiProvider(venue="kraken-spot-b", assets=["BTC"], url=server.url, call_interval_ms=0).series()[0]
+        assert (second.key, second.locator) == ("kraken-spot-b/1h/XBTUSD", "KRAKEN_SPOT_BTC_USD"), "as a second source"
 
 
 def spoil(name: str, value: object) -> Fault:
