@@ -53,6 +53,8 @@ def connect(run_dir: Path, home: Path, report: Report = silent) -> duckdb.DuckDB
     connection = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
+    # Where DuckDB believes a person watches (a notebook's kernel, `python -c`) it would draw its progress among the results.
+    connection.execute("SET enable_progress_bar = false")
     for name in TABLES:
         path = _quote(str(_file(run_dir, name)))
         connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({path})")  # noqa: S608  see view_sql

@@ -169,9 +169,14 @@ class LakeView:
 
     def _opened(self) -> list[tuple[Name, pl.Series]]:
         """Return the opening times of every series."""
-        stamps = self.frame().select("venue", "symbol", "quote", "ts_utc").collect()
-        groups = stamps.partition_by("venue", "symbol", "quote", as_dict=True, include_key=False)
-        return [(name, groups[name]["ts_utc"]) for name in self.names if name in groups]
+        if self._view != BASE:
+            stamps = self.frame().select("venue", "symbol", "quote", "ts_utc").collect()
+            groups = stamps.partition_by("venue", "symbol", "quote", as_dict=True, include_key=False)
+            return [(name, groups[name]["ts_utc"]) for name in self.names if name in groups]
+        scans = [
+            pl.concat([_scan(s, self.interval) for s in self.strands if s.name == name]).select("ts_utc") for name in self.names
+        ]
+        return [(name, found["ts_utc"]) for name, found in zip(self.names, pl.collect_all(scans), strict=True)]
 
 
 def open_view(
@@ -218,7 +223,7 @@ def open_view(
     if until_t is None:
         until_t = max(ends[1] for s in strands if (ends := s.ends())) + interval_seconds(length)
     connection = duckdb.connect(":memory:", config=IN_MEMORY)
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")  # it would write into notebooks and pipes
     connection.execute(_bars_sql(strands, length))
     return LakeView(folder, length, until_t, names, tuple(strands), manifest, verified, known, connection)
 

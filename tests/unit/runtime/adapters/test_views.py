@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -136,6 +138,16 @@ def test_a_run_folder_with_a_quote_in_its_name(made_home: Path, made_run: Path, 
     lock(connection, place)
     assert connection.execute("SELECT count(*) > 0 FROM v_block").fetchall() == [(True,)]
     connection.close()
+
+
+def test_nothing_is_drawn_where_results_are_written(made_home: Path, made_run: Path) -> None:
+    program = (
+        "from pathlib import Path; from runtime.adapters.views import connect;"
+        f"c = connect(Path({str(made_run)!r}), Path({str(made_home)!r}));"
+        "print(c.execute(\"select current_setting('enable_progress_bar')\").fetchone())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "(False,)\n"
 
 
 def test_ibis_reads_the_views(made_home: Path, made_run: Path) -> None:

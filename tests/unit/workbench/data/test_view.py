@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -106,6 +108,16 @@ def test_the_database_is_in_memory_and_the_lake_stays_as_it_was(home: Path, view
     view.sql("select count(*) from bars").fetchall()
     view.table().count().to_polars()
     assert sorted((p.name, p.stat().st_mtime_ns) for p in home.rglob("*")) == before
+
+
+def test_nothing_is_drawn_where_results_are_written(home: Path) -> None:
+    program = (
+        "from workbench import data;"
+        f"v = data.open({str(home)!r});"
+        "print(v.sql(\"select current_setting('enable_progress_bar'), current_setting('TimeZone')\").fetchone())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "(False, 'UTC')\n"
 
 
 # ---- as of -----------------------------------------------------------------------------------------------------------
