@@ -80,8 +80,23 @@ def spots(bars_n: str) -> list[list[str | int | float]]:
     return [list(spot) for spot in hotspots.measure(rule_inputs(int(bars_n)))]
 
 
+def imports(source: str) -> Figures:
+    """Return the seconds of imports."""
+    from tools.bench import data  # what it loads must not weigh on the memory of the other processes
+
+    return data.imports(source)
+
+
+def hourly(symbols_n: str, minutes_n: str) -> Figures:
+    """Return the seconds of hourly bars."""
+    from tools.bench import data
+
+    return data.hourly(symbols_n, minutes_n)
+
+
 KINDS: Final[dict[str, Callable[..., object]]] = {
     "core": core, "rule": rule, "single": single, "verify": verify, "point": point, "spots": spots,
+    "imports": imports, "hourly": hourly,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,11 @@ SLOWER_MIN: Final = 50.0
 VECTORBT_MAX: Final = 5.0
 MEMORY_MAX: Final = 1.5
 RUNNING: Final = "of it while running, MiB"
+PARQUET_MIN: Final = 2_000_000
+CSV_MIN: Final = 500_000
+HOURLY_S_MAX: Final = 1.5
+MINUTES_N: Final = 525_600
+DATA_VARIABLE: Final = "BALLAST_BENCH_DATA"
 SHORT_BARS_N: Final = growth.YEAR_N
 SHORT_EVENTS_N: Final = 5_000
 HELP_RUNS_N: Final = 5
@@ -50,6 +56,8 @@ def steps(*, whole: bool, frameworks: bool) -> Iterator[tuple[str, Step]]:
         )
     yield "single events", single_events
     yield "verification", verification_whole if whole else verification_short
+    yield "import of bars", imports
+    yield "hourly bars of a year of minutes", hourly
     if whole:
         yield "growth with years", growth_of_years
         yield "growth with symbols", growth_of_symbols
@@ -260,6 +268,50 @@ def _verification(result: Result, bars_n: int, books: str) -> None:
     )
     note = f"{records_n:,.0f} records of {SYMBOLS_N} symbols x {bars_n:,} hours of the rule with ten clusters."
     result.tables.append(Table("Verification", ["what", "seconds", "records/s"], rows, note))
+
+
+# ---- market data -------------------------------------------------------------------------------------------------
+
+
+def imports(result: Result) -> None:
+    """Measure the import of Parquet and CSV: of the folder that BALLAST_BENCH_DATA names, else of the simulated market."""
+    source = os.environ.get(DATA_VARIABLE, "")
+    found = figures("imports", source)
+    rows: list[list[Cell]] = []
+    for kind, name, rate_min in (("parquet", "Parquet", PARQUET_MIN), ("csv", "CSV", CSV_MIN)):
+        bars_n, ours_s, plain_s = found[f"{kind}_bars"], found[f"{kind}_s"], found[f"{kind}_plain_s"]
+        result.targets.append(Target(f"import of {name}", bars_n / ours_s, "bars/s", rate_min, at_least=True))
+        rows.append([name, int(bars_n), ours_s, bars_n / ours_s, plain_s, bars_n / plain_s, ours_s / plain_s])
+    note = (
+        f"{'Local files' if source else 'The simulated market under four venues'}, into an empty lake: read, gates, digests, calendar segments, "
+        "files and folders synced, catalog. `plain`: polars reads every file and writes it again with the same compression, and nothing "
+        "else. The fastest of three."
+    )
+    columns = ["source", "bars", "seconds", "bars/s", "plain, s", "plain, bars/s", "times plain"]
+    result.tables.append(Table("Import of bars", columns, rows, note))
+
+
+def hourly(result: Result) -> None:
+    """Measure hourly bars of one-minute bars through the researcher's view."""
+    found = figures("hourly", SYMBOLS_N, MINUTES_N)
+    plain_s = found["plain_s"]
+    result.targets.append(Target("hourly bars of a year of one-minute bars, 30 symbols", found["view_s"], "s", HOURLY_S_MAX))
+    ways = {
+        "the view, opened, aggregated, as a frame": "view_s",
+        "the same, every file verified first": "verified_s",
+        "a plain query": "plain_s",
+    }
+    rows: list[list[Cell]] = [
+        [name, found[key], found["rows"] / found[key], found[key] / plain_s] for name, key in ways.items()
+    ]
+    note = (
+        f"{found['rows']:,.0f} seeded one-minute bars, written by the lake's own import in {found['import_s']:.1f} s ({found['mib']:,.0f} MiB), "
+        f"{found['hours']:,.0f} hours. `a plain query`: DuckDB over the same files without names, sums, exact volumes, as-of time or order. "
+        "Both make the same opens, highs, lows and closes. The fastest of three."
+    )
+    result.tables.append(
+        Table("Hourly bars of a year of minutes", ["way", "seconds", "bars/s", "times the plain query"], rows, note)
+    )
 
 
 # ---- growth ----------------------------------------------------------------------------------------------------

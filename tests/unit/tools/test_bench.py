@@ -6,12 +6,16 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from runtime.core.digest import Block
 from runtime.engine import iterate_blocks
 from runtime.policy import load_profile
-from tools.bench import frameworks, growth, latency, market, measure, ours, result, rule, verification
+from tests.support.bars import some_bars, write_series
+from tools.bench import data, frameworks, growth, latency, market, measure, ours, result, rule, verification
+from workbench.data.gates import Series, form_findings
+from workbench.data.lake import Lake
 
 HOURS_N = 700
 SYMBOLS_N = 4
@@ -182,6 +186,58 @@ def test_memory_is_what_the_process_holds() -> None:
     held = bytearray(b"x" * (64 << 20))
     assert growth.memory_mib("RssAnon") - before > 60
     assert len(held) == 64 << 20
+
+
+# ---- market data -----------------------------------------------------------------------------------------------
+
+
+def test_imports_are_measured_on_everything_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "REPEATS_N", 1)
+    for symbol in ("XBTUSD", "ETHUSD"):
+        write_series(tmp_path, f"kraken-spot/1h/{symbol}", some_bars(72, trades=symbol == "XBTUSD"))
+    found = data.imports(str(tmp_path))
+    assert found["parquet_bars"] == found["csv_bars"] == 144
+    assert min(found.values()) > 0
+
+
+def test_the_csv_of_a_folder_is_the_same_bars(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", "kraken-spot/1h/XBTUSD", some_bars(72, trades=True))
+    data.write_csv(tmp_path / "a", tmp_path / "b")
+    for name in ("a", "b"):
+        data.import_bars(tmp_path / f"home-{name}", data.FileProvider(tmp_path / name))
+    assert Lake(tmp_path / "home-a").digest() == Lake(tmp_path / "home-b").digest()
+
+
+def test_the_view_and_the_plain_query_make_the_same_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "REPEATS_N", 1)
+    found = data.hourly("3", "3000")
+    assert (found["rows"], found["hours"]) == (9_000, 150)
+    plain = data.by_query
+    monkeypatch.setattr(data, "by_query", lambda home: plain(home).with_columns(high=pl.col("high") + 0.01))
+    with pytest.raises(RuntimeError, match="other hourly bars"):
+        data.hourly("3", "3000")
+
+
+def test_minutes_are_well_formed_and_seeded() -> None:
+    bars = data.minute_bars(3, 5_000)
+    assert form_findings(bars, Series("BTC", "seeded", 60)) == []
+    assert bars.digest == data.minute_bars(3, 5_000).digest != data.minute_bars(4, 5_000).digest
+
+
+def test_data_targets_are_told_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "imports": {f"{k}_{v}": 1.0 for k in ("parquet", "csv") for v in ("s", "plain_s")}
+        | {"parquet_bars": 3e6, "csv_bars": 4e5},
+        "hourly": {"rows": 15e6, "hours": 1e5, "mib": 200.0, "import_s": 5.0, "view_s": 1.0, "verified_s": 2.0, "plain_s": 0.5},
+    }
+    monkeypatch.setattr(measure, "figures", lambda kind, *words: answers[kind])
+    found = result.Result()
+    measure.imports(found)
+    measure.hourly(found)
+    assert [(t.name, t.kept) for t in found.targets] == [
+        ("import of Parquet", True), ("import of CSV", False), ("hourly bars of a year of one-minute bars, 30 symbols", True),
+    ]  # fmt: skip
+    assert [row[-1] for row in found.tables[1].rows] == [2.0, 4.0, 1.0]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------
