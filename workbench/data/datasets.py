@@ -346,7 +346,7 @@ def _of_this_format(path: Path) -> bytes:
         found = json.loads(content).get("format")
     except (ValueError, AttributeError):
         return content  # no manifest at all: the schema says what is wrong
-    if found != FORMAT:
+    if isinstance(found, int) and found != FORMAT:
         raise DataError(
             f"{path.name}: dataset format {found}",
             expected=f"dataset format {FORMAT}",
