@@ -213,6 +213,7 @@ def test_a_disconnect_ends_the_stream_where_it_happens_and_a_new_connection_gets
             await again.settle()
             assert again.verified_n > 1
             assert again.mismatched_n == 0
+            assert [topic.channel for topic in place.hub.stream.topics()] == ["book"]  # the ended connection left nothing
             assert place.hub.drop_all() >= 1
             assert place.hub.drop_all() >= 0  # once more changes nothing
             await again.settle()
@@ -272,6 +273,7 @@ def test_what_a_client_may_not_do(folder: Path) -> None:
         assert (await one.settle())[0]["result"] == {"channel": "book", "depth": 10, "symbol": "BTC/USD"}
         await one.subscribe("ohlc", "BTC/USD", method="unsubscribe", interval=60)
         await one.settle()
+        assert place.hub.stream.topics() == []  # what nobody follows is not computed
         await place.step(HOUR_NS)
         assert await one.settle() == []
 
