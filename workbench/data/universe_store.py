@@ -118,6 +118,22 @@ def find_universe(home: Path, name: str = "v1") -> tuple[Universe, VersionRecord
     return _own(home, name)
 
 
+def universe_of(home: Path, name: str, universe_digest: str) -> Universe:
+    """Return the version that a manifest names.
+
+    Raises:
+        UsageError, VerificationError, DataError: as `find_universe`; or the version has another digest than the manifest says.
+    """
+    universe, _ = find_universe(home, name)
+    if universe.digest != universe_digest:
+        raise VerificationError(
+            f"universe {name} has the digest {universe.digest}",
+            expected=f"{universe_digest}, as the manifest says",
+            action="restore that version, or build the dataset again",
+        )
+    return universe
+
+
 def _shipped(name: str) -> tuple[Universe, VersionRecord]:
     universe = load_universe(name)
     record = next((r for r in shipped_records() if r.version == name), None)

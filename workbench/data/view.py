@@ -24,7 +24,8 @@ from workbench.data.asof import Moments, known_bars
 from workbench.data.bars import INTERVALS, interval_seconds
 from workbench.data.datasets import DatasetManifest, load_manifest
 from workbench.data.strands import Name, Strand, dataset_strands, lake_strands, verify_strands
-from workbench.data.universe import Universe, iso, load_universe
+from workbench.data.universe import Universe, iso
+from workbench.data.universe_store import find_universe, universe_of
 
 if TYPE_CHECKING:
     import ibis
@@ -199,11 +200,12 @@ def open_view(
         VerificationError: a file is missing or damaged, or holds other bars than its address promises.
     """
     folder = home_path(None if home is None else Path(home))
-    known = load_universe(universe)
+    known, _ = find_universe(folder, universe)
     until_t = None if as_of is None else seconds_of(as_of)
     manifest = None
     if dataset is not None:
         manifest = load_manifest(folder, dataset)
+        known = universe_of(folder, manifest.universe_version, manifest.universe_digest)
         _require_same("venue", venue, manifest.venue)
         _require_same("interval", interval, manifest.interval)
         until_t = manifest.as_of_t if until_t is None else min(until_t, manifest.as_of_t)

@@ -28,8 +28,10 @@ from workbench.data.universe_store import (
     own_versions,
     read_candidate,
     shipped_records,
+    universe_of,
     universes_dir,
 )
+from workbench.data.view import open_view
 
 FOLDER = Path(universe_module.__file__).parent
 V1 = (FOLDER / "universe_v1.toml").read_text()
@@ -321,6 +323,10 @@ def test_a_dataset_of_an_own_version_names_it(home: Path, tmp_path: Path, capsys
     assert run("data", "import", str(tmp_path / "in"), "--universe", "v1-own")["series_n"] == 2
     own = run("dataset", "build", "--universe", "v1-own")
     assert (own["symbols"], own["universe_version"], own["universe_digest"]) == (["BTC", "DOGE"], "v1-own", made.digest)
+    with open_view(home, dataset=str(own["dataset_hash"])) as view:
+        assert (view.universe.version, {n.symbol for n in view.names}) == ("v1-own", {"BTC", "DOGE"})
+    with pytest.raises(VerificationError, match="has the digest"):
+        universe_of(home, "v1-own", "0" * 64)
     again = run("dataset", "build")
     assert (again["symbols"], again["dataset_hash"]) == (["BTC"], plain["dataset_hash"]), "V1 does not know the other"
     assert "error" in run("dataset", "build", "--universe", "v9", code=2)
