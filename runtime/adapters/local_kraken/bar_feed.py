@@ -24,7 +24,7 @@ from runtime.adapters.local_kraken.columns import (
 from runtime.adapters.local_kraken.feeds import lot_decimals_of, price_decimals_of
 from runtime.adapters.local_kraken.files import BAR_COLUMNS, BLOCK_N, RowFile
 from runtime.adapters.local_kraken.records import NS
-from runtime.adapters.local_kraken.seeded import MICROSECONDS, drawn_counts, trades_needed, trades_of_bars
+from runtime.adapters.local_kraken.seeded import MICROSECONDS, drawn_counts, notionals_of, trades_needed, trades_of_bars
 from runtime.errors import DataError
 
 BLOCKS_KEPT_N: Final = 2
@@ -168,9 +168,7 @@ class BarFeed:
                 end += 1
             batch = take_bars(bars, unknown[begin], unknown[begin] + end - begin)
             made = self._trades_of(batch)
-            starts = np.cumsum(batch.trades_n) - batch.trades_n
-            sums = np.add.reduceat(made.price.astype(object) * made.lots.astype(object), starts)
-            known |= zip(batch.open_t.tolist(), sums.tolist(), strict=True)
+            known |= zip(batch.open_t.tolist(), notionals_of(batch, made), strict=True)
             begin = end
         self._notional |= known
         while len(self._notional) > NOTIONALS_KEPT_N:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ EXTRA_TRADES: Final = 13
 """Where the file does not tell how many traded, a bar gets as many trades as it needs and up to 12 more."""
 NOISE: Final = 8
 """A price wanders by an eighth of the bar's range at most around the straight line between its marks."""
+SUM_MAX: Final = 2.0**62
 A_PLACE, B_PLACE, PRICE, WEIGHT, TIME, SIDE, KIND = range(7)
 STREAMS: Final = 8
 
@@ -61,6 +63,22 @@ def trades_of_bars(key: int, bars: BarColumns, interval_s: int) -> TradeColumns:
         np.where(change == 0, coin, change > 0),
         below(_stream(draws, KIND), 3) != 0,
     )
+
+
+def notionals_of(bars: BarColumns, made: TradeColumns) -> list[int]:
+    """Return the exact sum of price times lots of each bar [N] over its trades.
+
+    Above a bar's low the products fit 64 bits for nearly every bar; the others are summed in Python's integers.
+    """
+    starts = np.cumsum(bars.trades_n) - bars.trades_n
+    above = (made.price - np.repeat(bars.low, bars.trades_n)) * made.lots  # may wrap where it is not used
+    sums: list[int] = np.add.reduceat(above, starts).tolist()
+    fits = (bars.high - bars.low).astype(np.float64) * bars.lots.astype(np.float64) < SUM_MAX
+    found = [low * lots + total for low, lots, total in zip(bars.low.tolist(), bars.lots.tolist(), sums, strict=True)]
+    for n in np.flatnonzero(~fits).tolist():
+        inside = slice(int(starts[n]), int(starts[n] + bars.trades_n[n]))
+        found[n] = sum(map(mul, made.price[inside].tolist(), made.lots[inside].tolist()))
+    return found
 
 
 def _bar_keys(key: int, open_t: Ints) -> Words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -347,3 +348,15 @@ def test_switches_in_words() -> None:
     for numbers in ({}, {"every_n": 1, "next_n": 1}, {"every_n": -1}, {"probability_ppm": 1_000_001}):
         with pytest.raises(UsageError, match="a switch of stall"):
             Switch(Fault.STALL, **numbers)
+
+
+def test_what_a_seed_tells_is_pinned(tmp_path: Path) -> None:
+    """A change of any draw, format or order changes recorded drills: it must be meant. The same on every platform and hash seed."""
+    write_bars(tmp_path / "1h/XBTUSD.parquet", hourly(60))
+    market = LocalMarket.open([tmp_path], seed=2, start_ns=(START_T + 50 * HOUR_S + 77) * NS)
+    rest = RestInterface(market, FaultPlan(5), RateLimit(None, lambda: 0))
+    rest.faults.add(Switch(Fault.BUSY, probability_ppm=250_000))
+    told = hashlib.sha256()
+    for endpoint in ("Time", "Assets", "AssetPairs", "Ticker", "OHLC", "Trades", "Depth", "Spread") * 3:
+        told.update(rest.answer(endpoint, {"pair": "XBTUSD"}).body)
+    assert told.hexdigest() == ""

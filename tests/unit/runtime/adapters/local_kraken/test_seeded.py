@@ -59,6 +59,23 @@ def test_trades_make_every_bar_exactly(drawn: tuple[list[tuple[int, int, int, in
         assert int(trades.time_ns[-1]) < (open_t + interval_s) * NS
 
 
+@given(bar_lists(), st.integers(0, 2**63))
+@settings(deadline=None, max_examples=60)
+def test_notionals_are_exact(drawn: tuple[list[tuple[int, int, int, int, int, int]], int], key: int) -> None:
+    columns = columns_of(*drawn)
+    made = seeded.trades_of_bars(key, columns, drawn[1])
+    exact = [sum(p * q for p, q in zip(t.price.tolist(), t.lots.tolist(), strict=True)) for t in split(made, columns)]
+    assert seeded.notionals_of(columns, made) == exact
+
+
+def test_notionals_beyond_64_bits_are_exact() -> None:
+    columns = columns_of([(10**11, 10**11, 1, 5, 2**52, 300), (100, 120, 90, 110, 1_000, 9)], 60)
+    made = seeded.trades_of_bars(5, columns, 60)
+    exact = [sum(p * q for p, q in zip(t.price.tolist(), t.lots.tolist(), strict=True)) for t in split(made, columns)]
+    assert exact[0] > 2**63
+    assert seeded.notionals_of(columns, made) == exact
+
+
 def test_the_property_above_sees_a_lost_lot_and_a_missed_extreme() -> None:
     bar = (100, 120, 90, 110, 1_000, 9)
     made = seeded.trades_of_bars(5, columns_of([bar], 60), 60)
