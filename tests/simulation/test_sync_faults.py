@@ -151,7 +151,7 @@ class Proof:
                 assert not wrong, f"{where}: {pair} at {wrong[0]} is {found.get(wrong[0])}, the venue's is {true.get(wrong[0])}"
         assert Lake(home).digest() == self.clean, where
         assert [len(e.versions) for e in Lake(home).catalog().entries] == [1, 1, 1], f"{where}: a fault passed for a correction"
-        with SyncState(home, writable=False) as state:
+        with SyncState(home, clock=time.time, writable=False) as state:
             marks = {m.series: m.scanned_until_t for m in state.watermarks()}
             assert set(marks.values()) == {self.end_t // HOUR * HOUR}, f"{where}: {marks}"
             assert len(marks) == 3, where
@@ -163,7 +163,7 @@ class Proof:
 
 def why(home: Path) -> str:
     """Return what the last jobs said about series that failed."""
-    with SyncState(home, writable=False) as state:
+    with SyncState(home, clock=time.time, writable=False) as state:
         return "; ".join(f"{o.series}: {o.detail}" for o in state.outcomes() if o.verdict != "ok")
 
 

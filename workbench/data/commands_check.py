@@ -82,7 +82,7 @@ def live_inputs(home: Path, venue: str | None = None) -> Live:
     clocks = {v: ask_clocks(now_s, ask) for v, ask in asked.items()}
     marks: dict[str, int] = {}
     if SyncState.exists(home):
-        with SyncState(home, writable=False) as state:
+        with SyncState(home, clock=now_s, writable=False) as state:
             for mark in state.watermarks():
                 marks[mark.series] = max(mark.scanned_until_t, marks.get(mark.series, 0))
     return Live(clocks=clocks, watermarks=marks)

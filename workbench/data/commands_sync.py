@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from runtime.adapters.clock import SystemClock
 from runtime.console import check_stop, iso_time, print_json, stderr_console, stdout_console, time_option
 from runtime.errors import EXIT_OK, BallastError, UsageError
 from runtime.home import home_path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKERS_N: Final = 4
 WORKERS_MAX: Final = 32
+CLOCK: Final = SystemClock()
 NAP_S: Final = 1.0
 """A loop looks this often whether somebody asked it to stop."""
 
@@ -118,7 +120,7 @@ def status(out: Home = None, json: Json = False) -> None:
     """Show where every series stands: bars, gaps, versions, watermark, age; and the calls made today."""
     from workbench.data.sync.status import sync_status
 
-    found = sync_status(home_path(out), time.time)
+    found = sync_status(home_path(out), CLOCK.now_s)
     if json:
         print_json(found.model_dump(mode="json"))
         return
@@ -132,7 +134,7 @@ def loop(
     every_s: float,
     rounds_n: int | None,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = CLOCK.now_s,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Ended]:
     """Run rounds at fixed times until somebody stops it, or `rounds_n` of them; return how each ended.
@@ -174,7 +176,7 @@ def _one_round(home: Path, workers_n: int, asked: Asked) -> SyncResult:
 def _tell(ended: Ended) -> None:
     """Say on stderr how a round of a loop ended."""
     console = stderr_console()
-    stamp = iso_time(int(time.time()))
+    stamp = iso_time(CLOCK.now_t())
     if isinstance(ended, BallastError):
         console.print(f"{stamp} {ended.kind}: {ended.got}; {ended.action}", soft_wrap=True, markup=False)
         return
@@ -217,7 +219,7 @@ def _job(home: Path, workers_n: int, watch: Watch) -> Job:
     from workbench.data.sync.jobs import Job
     from workbench.data.sync.opening import open_provider
 
-    return Job(home, open_provider, workers_n, watch, time.time)
+    return Job(home, open_provider, workers_n, watch, CLOCK.now_s)
 
 
 def _show(title: str, result: SyncResult, json: bool) -> None:

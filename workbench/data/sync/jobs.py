@@ -18,10 +18,13 @@ from workbench.data.sync.reader import Stop
 from workbench.data.sync.run import SeriesResult, SyncResult, Watch, only_one, run_tasks, sweep_lake
 from workbench.data.sync.state import Clock, Source, SyncState
 from workbench.data.sync.writer import BATCH_S
+from workbench.data.universe import load_universe
 
 USD: Final = "USD"
 GONE: Final = "absent"
 """Verdict on a series that was read before and that its source no longer lists; no failure."""
+SKIPPED: Final = "skipped"
+"""Verdict on a series whose symbol is not in the universe; no failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,15 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
         stop, pulse = Stop(), Pulse()
         with SyncState(job.home, clock=job.clock) as state:
             tasks: list[Task] = []
+            skipped: list[SeriesResult] = []
             for interval in asked.intervals:
                 provider = job.open(asked, interval, state, stop.sleep, pulse.report)
-                refs = provider.series()
                 name = source_name(provider, asked.options)
+                refs, unknown = _known(name, provider.series())
+                skipped += unknown
                 state.remember(Source(name, asked.kind, asked.options))
                 tasks += plan_backfill(state, catalog, name, provider, refs, since_t, until_t)
-            return run_tasks(
+            result = run_tasks(
                 job.home,
                 state,
                 tasks,
@@ -107,6 +112,7 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
                 watch=job.watch,
                 batch_s=job.batch_s,
             )
+    return result.model_copy(update={"series": (*result.series, *skipped)})
 
 
 def sync(job: Job, asked: Asked) -> SyncResult:
@@ -167,7 +173,7 @@ def _sync_tasks(
                 provider = job.open(
                     Asked(source.kind, source.options, (interval,), asked.symbols), interval, state, stop.sleep, pulse.report
                 )
-                refs = provider.series()
+                refs, _ = _known(source.name, provider.series())
             except BallastError as e:
                 failures.append(e)
                 lost += [_lost(source.name, key, "failed", e.got, e.action, e.exit_code) for key in sorted(wanted)]
@@ -210,6 +216,14 @@ def _followed(state: SyncState) -> dict[str, set[str]]:
     for source, series in begun:
         found.setdefault(source, set()).add(series)
     return found
+
+
+def _known(source: str, refs: Sequence[SeriesRef]) -> tuple[list[SeriesRef], list[SeriesResult]]:
+    """Return the series whose symbols the universe knows, and what is said of the others."""
+    universe = load_universe()
+    known = [r for r in refs if universe.resolve(r.venue, r.symbol) is not None]
+    detail = f"not in universe {universe.version}"
+    return known, [_lost(source, r.key, SKIPPED, detail, "", 0) for r in refs if r not in known]
 
 
 def _lost(source: str, series: str, verdict: str, detail: str, action: str, exit_code: int) -> SeriesResult:

@@ -40,7 +40,7 @@ class SeriesResult(BaseModel):
 
     Attributes:
         series, source: which one, and whose.
-        verdict: `ok` or `failed`.
+        verdict: `ok`, `failed`, `absent` (its source no longer lists it) or `skipped` (not in the universe).
         read_n: bars read, those on record already included.
         added_n, late_n, changed_n: bars new to the lake, of these late ones, and bars whose values changed.
         rows_n: bars the lake has now.

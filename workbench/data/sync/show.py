@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.data.bars import interval_seconds
-from workbench.data.sync.run import SyncResult
+from workbench.data.sync.run import SeriesResult, SyncResult
 from workbench.data.sync.status import SeriesStatus, SyncStatus
 from workbench.data.universe import iso
 
@@ -36,17 +36,22 @@ def show_result(console: Console, title: str, result: SyncResult) -> None:
         for s in result.series
     ]
     names = ("series", "read", "added", "late", "changed", "read until", "")
-    styles = [FAILED if s.verdict == "failed" else NEWS if s.late_n or s.changed_n else "" for s in result.series]
+    styles = [_style(s) for s in result.series]
     _print(console, title, names, rows, styles, right=range(1, 5))
     show_failures(console, [(s.series, f"{s.detail}; {s.action}") for s in result.failed])
     console.print(sums(result))
+
+
+def _style(s: SeriesResult) -> str:
+    quiet = s.verdict in {"skipped", "absent"}
+    return FAILED if s.verdict == "failed" else "dim" if quiet else NEWS if s.late_n or s.changed_n else ""
 
 
 def sums(result: SyncResult) -> str:
     """Return the one line that sums a backfill or sync up."""
     added, late = sum(s.added_n for s in result.series), sum(s.late_n for s in result.series)
     changed = sum(s.changed_n for s in result.series)
-    done = len(result.series) - len(result.failed)
+    done = sum(s.verdict == "ok" for s in result.series)
     rate = sum(s.read_n for s in result.series) / result.elapsed_s if result.elapsed_s else 0.0
     evidence = f", {late:,} late and {changed:,} restated (new versions with evidence)" if late or changed else ""
     return (

@@ -10,7 +10,6 @@ import json
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ class CallCount:
 class SyncState:
     """The open state file. Safe to use from the threads of one process; other processes may read it meanwhile."""
 
-    def __init__(self, home: Path, *, clock: Clock = time.time, writable: bool = True) -> None:
+    def __init__(self, home: Path, *, clock: Clock, writable: bool = True) -> None:
         """Open the file, making it when it is missing and `writable`.
 
         Raises:

@@ -12,7 +12,7 @@ import pytest
 from runtime.cli import main
 from runtime.errors import UsageError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without, write_frame, write_ohlcvt, write_series
-from tests.support.kraken import LoopbackKraken, serve, some_trades
+from tests.support.venue_bars import serve_bars, venue_bars
 from workbench.data import commands_check
 from workbench.data.bars import Bars, to_frame
 from workbench.data.check import CheckResult, Live, check_files, check_lake
@@ -211,7 +211,7 @@ def test_live_gates_against_a_venue_and_a_synchronisation(
     lake_of(home, tmp_path / "in")
     now_t = END_T + after_t
     monkeypatch.setattr(commands_check, "now_s", lambda: float(now_t))
-    with SyncState(home) as state:
+    with SyncState(home, clock=lambda: 0.0) as state:
         state.advance(
             [
                 Watermark(
@@ -224,7 +224,7 @@ def test_live_gates_against_a_venue_and_a_synchronisation(
                 )
             ]
         )
-    with serve(LoopbackKraken({"XBTUSD": some_trades(3, start_t=START_T)}, now_t=now_t + skew_s)) as kraken:
+    with serve_bars(tmp_path / "venue", {"XBTUSD": venue_bars(3)}, now_t=now_t + skew_s) as kraken:
         monkeypatch.setenv(URL_VARIABLE, kraken.url)
         shown = run(capsys, "data", "check", "--live", code=4 if expected else 0)
     assert [(f["gate"], f["symbol"]) for f in shown["findings"]] == expected  # type: ignore[attr-defined]

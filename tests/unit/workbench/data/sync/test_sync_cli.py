@@ -14,6 +14,7 @@ import pytest
 
 from runtime.cli import main
 from runtime.errors import EnvironmentFailure
+from tests.support.bars import some_bars, write_series
 from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
 from workbench.data import commands_sync
 from workbench.data.lake import Lake
@@ -92,6 +93,18 @@ def test_a_sync_of_a_series_that_is_listed_no_more_is_no_failure(
     finally:
         venue.markets["SOLUSD"] = kept
     assert [s["verdict"] for s in found["series"]] == ["ok", "ok", "absent"]  # type: ignore[attr-defined]
+
+
+def test_a_symbol_outside_the_universe_is_skipped_by_name(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for symbol in ("BTCUSDT", "DOGEUSDT"):
+        write_series(tmp_path / "in", f"binance-spot/1h/{symbol}", some_bars())
+    found = run(capsys, "backfill", "--provider", "files", "--path", str(tmp_path / "in"))
+    assert [(s["series"], s["verdict"]) for s in found["series"]] == [  # type: ignore[attr-defined]
+        ("binance-spot/1h/BTCUSDT", "ok"), ("binance-spot/1h/DOGEUSDT", "skipped"),
+    ]  # fmt: skip
+    assert [e.key for e in Lake(home).catalog().entries] == ["binance-spot/1h/BTCUSDT"]
 
 
 def test_nothing_to_sync_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

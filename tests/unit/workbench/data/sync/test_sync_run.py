@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +30,13 @@ def source(hours: int = 300, symbols: Sequence[str] = ("ETHUSD", "SOLUSD", "XBTU
 def backfill(
     home: Path, provider: MemorySource, since_t: int | None = None, until_t: int | None = None, **options: int
 ) -> SyncResult:
-    with only_one(home), SyncState(home) as state:
+    with only_one(home), SyncState(home, clock=time.time) as state:
         tasks = plan_backfill(state, Lake(home).catalog(), provider.name, provider, provider.series(), since_t, until_t)
         return run_tasks(home, state, tasks, title="backfill", workers_n=2, batch_s=0.0, **options)
 
 
 def sync(home: Path, provider: MemorySource) -> SyncResult:
-    with only_one(home), SyncState(home) as state:
+    with only_one(home), SyncState(home, clock=time.time) as state:
         tasks = plan_sync(state, Lake(home).catalog(), provider.name, provider, provider.series())
         return run_tasks(home, state, tasks, title="sync", workers_n=2, restate=True)
 
@@ -47,7 +48,7 @@ def held(home: Path, symbol: str) -> Bars:
 
 
 def marks(home: Path) -> dict[str, tuple[int | None, int]]:
-    with SyncState(home, writable=False) as state:
+    with SyncState(home, clock=time.time, writable=False) as state:
         return {m.series.rpartition("/")[2]: (m.scanned_from_t, m.scanned_until_t) for m in state.watermarks()}
 
 
@@ -133,7 +134,7 @@ def test_sync_brings_new_late_and_restated_bars_with_evidence(tmp_path: Path) ->
 def test_a_backfill_refuses_a_restated_bar_and_says_what_records_it(tmp_path: Path) -> None:
     provider = source()
     backfill(tmp_path, provider)
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         state.forget("memory", f"{VENUE}/1h/XBTUSD")
     close = provider.bars["XBTUSD"].close.copy()
     close[70] *= 1.0005
@@ -224,7 +225,7 @@ def test_ctrl_c_leaves_whole_batches_and_ends_the_readers(tmp_path: Path) -> Non
             waits.set()
             raise KeyboardInterrupt
 
-    with only_one(tmp_path), SyncState(tmp_path) as state:
+    with only_one(tmp_path), SyncState(tmp_path, clock=time.time) as state:
         tasks = plan_backfill(state, Lake(tmp_path).catalog(), provider.name, provider, provider.series(), None, None)
         with pytest.raises(KeyboardInterrupt):
             run_tasks(tmp_path, state, tasks, title="backfill", workers_n=2, watch=watch, batch_bars=60)
@@ -263,7 +264,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
 def test_plans(tmp_path: Path) -> None:
     provider = source(symbols=("XBTUSD",))
     (ref,) = provider.series()
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         catalog = Lake(tmp_path).catalog()
         assert plan_sync(state, catalog, "memory", provider, [ref])[0].spans == (Span(None, None),)
         state.advance([Watermark("memory", ref.key, False, START_T, START_T + 10 * HOUR, 0)])

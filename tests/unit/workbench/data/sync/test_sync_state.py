@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,11 @@ class Clock:
 
 
 def test_watermarks_survive_and_only_grow(tmp_path: Path) -> None:
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         assert state.watermark(MARK.source, MARK.series) is None
         state.advance([MARK])
         state.advance([Watermark(MARK.source, MARK.series, True, 3_600, 10_800, 3)])
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         assert state.watermark(MARK.source, MARK.series) == Watermark(MARK.source, MARK.series, True, 3_600, 10_800, 3)
         for worse in (
             MARK,
@@ -92,7 +93,7 @@ def test_sources_and_outcomes(tmp_path: Path) -> None:
 
 
 def test_a_foreign_version_is_refused_and_untouched(tmp_path: Path) -> None:
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         state.advance([MARK])
     path = tmp_path / STATE_NAME
     connection = sqlite3.connect(path)
@@ -101,7 +102,7 @@ def test_a_foreign_version_is_refused_and_untouched(tmp_path: Path) -> None:
     before = path.read_bytes()
     for writable in (True, False):
         with pytest.raises(DataError, match=f"schema version {STATE_VERSION + 1}") as caught:
-            SyncState(tmp_path, writable=writable)
+            SyncState(tmp_path, clock=time.time, writable=writable)
         assert caught.value.expected.startswith(f"version {STATE_VERSION}")
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [STATE_NAME]
@@ -111,44 +112,44 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / STATE_NAME
     path.write_bytes(b"not a database, " * 500)
     with pytest.raises(DataError, match="no state file of ballast"):
-        SyncState(tmp_path)
+        SyncState(tmp_path, clock=time.time)
     path.unlink()
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE theirs (x)")
     connection.commit()
     connection.close()
     with pytest.raises(DataError, match="schema version 0"):
-        SyncState(tmp_path)
+        SyncState(tmp_path, clock=time.time)
 
 
 def test_an_empty_file_left_by_a_kill_is_made_whole(tmp_path: Path) -> None:
     (tmp_path / STATE_NAME).touch()
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         state.advance([MARK])
         assert state.watermarks() == [MARK]
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
-    with SyncState(tmp_path) as state:
+    with SyncState(tmp_path, clock=time.time) as state:
         state.advance([Watermark("s", f"v/1h/{n}", True, None, n, n) for n in range(2_000)])
     path = tmp_path / STATE_NAME
     content = bytearray(path.read_bytes())
     content[8 * 4_096 : 8 * 4_096 + 600] = b"\xff" * 600
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged|no state file"):
-        SyncState(tmp_path)
+        SyncState(tmp_path, clock=time.time)
 
 
 def test_no_folder_can_be_made_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with pytest.raises(EnvironmentFailure, match="cannot make the home folder"):
-        SyncState(tmp_path / "home" / "below")
+        SyncState(tmp_path / "home" / "below", clock=time.time)
 
 
 def test_a_reader_sees_what_a_writer_committed_and_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailure, match="cannot use"):
-        SyncState(tmp_path, writable=False)
+        SyncState(tmp_path, clock=time.time, writable=False)
     assert list(tmp_path.iterdir()) == []
-    with SyncState(tmp_path) as writer, SyncState(tmp_path, writable=False) as reader:
+    with SyncState(tmp_path, clock=time.time) as writer, SyncState(tmp_path, clock=time.time, writable=False) as reader:
         writer.advance([MARK])
         assert reader.watermarks() == [MARK]
