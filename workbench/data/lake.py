@@ -354,7 +354,8 @@ def _write_all(files: Mapping[str, tuple[Path, Bars]]) -> dict[str, str]:
 def _write(target: Path, bars: Bars) -> str:
     """Write a file of bars, whole or not at all, and return its SHA-256."""
     with atomic_path(target) as temporary:
-        to_frame(bars).write_parquet(temporary, compression="zstd")
+        # Level 1 takes a quarter less time than the default, level 3, and a sixth more room; both are read equally fast.
+        to_frame(bars).write_parquet(temporary, compression="zstd", compression_level=1)
         return sha256_file(temporary)
 
 

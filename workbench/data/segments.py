@@ -71,10 +71,16 @@ def cut(bars: Bars, interval: str) -> list[tuple[str, Bars]]:
     seconds = interval_seconds(interval)
     if seconds > 3_600:
         return [(WHOLE, bars)]
-    periods = bars.t.astype("M8[s]").astype("M8[Y]" if seconds == 3_600 else "M8[M]")
-    starts = np.flatnonzero(np.concatenate(([True], periods[1:] != periods[:-1])))
-    ends = np.append(starts[1:], len(bars))
-    return [(str(periods[a]), bars.take(slice(int(a), int(z)))) for a, z in zip(starts, ends, strict=True)]
+    unit = "M8[Y]" if seconds == 3_600 else "M8[M]"
+    first, last = (np.datetime64(int(t), "s").astype(unit) for t in (bars.t[0], bars.t[-1]))
+    periods = np.arange(first, last + 1)
+    # Where each period begins is looked up: the bars are ordered, and a calendar date for each of them would cost more than its digest.
+    bounds = np.append(np.searchsorted(bars.t, periods.astype("M8[s]").astype(np.int64)), len(bars))
+    return [
+        (str(period), bars.take(slice(int(a), int(z))))
+        for period, a, z in zip(periods, bounds[:-1], bounds[1:], strict=True)
+        if z > a
+    ]
 
 
 def series_digest(segments: Iterable[Segment]) -> str:
