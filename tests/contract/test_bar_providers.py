@@ -13,14 +13,13 @@ import pytest
 
 from runtime.adapters.local_kraken.faults import Fault as VenueFault
 from runtime.adapters.local_kraken.faults import Switch
-from runtime.adapters.local_kraken.market import LocalMarket
-from runtime.adapters.local_kraken.server import LocalKraken, Settings
-from runtime.adapters.local_kraken.server import serve as serve_kraken
+from runtime.adapters.local_kraken.server import LocalKraken
 from runtime.errors import BallastError, EnvironmentFailure
 from tests.support.bars import HOUR_T, START_T, some_bars, without, write_ohlcvt, write_series
 from tests.support.binance import LoopbackBinance, serve_binance
 from tests.support.coinapi import LoopbackCoinApi, serve_coinapi
 from tests.support.loopback import Fault
+from tests.support.venue_bars import serve_folder, venue_bars
 from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.gates import Series, form_findings
 from workbench.data.ingest import import_bars
@@ -119,17 +118,13 @@ def _simulated(_: Path) -> Iterator[Stand]:
 @pytest.fixture(scope="session")
 def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deep")
-    bars = without(some_bars(DEEP_N, trades=True), *DEEP_QUIET)
-    cents = {name: np.round(getattr(bars, name), 2) for name in ("open", "high", "low", "close")}
-    bars = replace(bars, trades=4.0 + np.arange(len(bars)) % 4, **cents)
     for symbol in ("XBTUSD", "ETHUSD"):
-        write_series(folder, f"kraken-spot/1h/{symbol}", bars)
+        write_series(folder, f"kraken-spot/1h/{symbol}", venue_bars(DEEP_N, *DEEP_QUIET))
     return folder
 
 
 def _kraken(deep_folder: Path, make: Callable[[LocalKraken], BarProvider]) -> Iterator[Stand]:
-    market = LocalMarket.open([deep_folder], seed=7, start_ns=DEEP_NOW_T * 10**9)
-    with serve_kraken(market, settings=Settings(stall_s=1.5 * TIMEOUT_S)) as venue:
+    with serve_folder(deep_folder, now_t=DEEP_NOW_T, stall_s=1.5 * TIMEOUT_S) as venue:
 
         def plant(name: str) -> None:
             venue.venue.faults.clear()

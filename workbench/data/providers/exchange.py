@@ -22,7 +22,7 @@ from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
-from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause
+from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause, pause
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.web import TIMEOUT_S, failure_of, no_credentials, response_of, status_failure
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
@@ -56,7 +56,7 @@ class ExchangeProvider:
         attempts: int = ATTEMPTS,
         timeout_s: float = TIMEOUT_S,
         ledger: CallLedger | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
         clock: Callable[[], float] = time.time,
         universe: Universe | None = None,
         report: Report = silent,

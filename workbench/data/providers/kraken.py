@@ -11,7 +11,6 @@ The base URL can be injected (`BALLAST_KRAKEN_URL` or the argument): tests run a
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -21,7 +20,7 @@ from runtime.errors import DataError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
-from workbench.data.providers.calls import ATTEMPTS, Budget, CallLedger, Calls
+from workbench.data.providers.calls import ATTEMPTS, Budget, CallLedger, Calls, pause
 from workbench.data.providers.kraken_rest import BASE_URL, TRADES_MAX, Candles, KrakenRest
 from workbench.data.providers.kraken_trades import TradeFeed
 from workbench.data.providers.trades import SECOND_NS, BarMaker
@@ -57,7 +56,7 @@ class KrakenProvider:
         attempts: int = ATTEMPTS,
         timeout_s: float = TIMEOUT_S,
         ledger: CallLedger | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
         universe: Universe | None = None,
         report: Report = silent,
     ) -> None:

@@ -8,7 +8,6 @@ A provider that takes an argument is named with it: `ccxt:binance`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +17,7 @@ from typing import Final, Protocol
 from runtime.errors import EnvironmentFailure, UsageError
 from runtime.progress import Report, silent
 from workbench.data.providers import BarProvider
-from workbench.data.providers.calls import CallLedger
+from workbench.data.providers.calls import CallLedger, pause
 from workbench.data.universe import Universe
 
 GROUP: Final = "ballast.providers"
@@ -53,7 +52,7 @@ class ProviderOptions:
     url: str | None = None
     ledger: CallLedger | None = None
     universe: Universe | None = None
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = pause
     report: Report = silent
 
 

@@ -13,7 +13,7 @@ from runtime.cli import main
 from runtime.errors import DataError, GateError, UsageError
 from runtime.progress import silent
 from tests.support.bars import START_T, changed, some_bars, tree, without, write_frame, write_series
-from tests.support.kraken import LoopbackKraken, serve, some_trades
+from tests.support.venue_bars import serve_bars, venue_bars
 from workbench.data.bars import to_frame
 from workbench.data.datasets import build_dataset, load_manifest, load_panel
 from workbench.data.ingest import import_bars
@@ -98,10 +98,13 @@ def test_several_venues_need_a_choice(tmp_path: Path, home: Path, capsys: pytest
     assert (built["symbols"], built["bars_n"], built["as_of_t"]) == (["BTC"], 12, START_T + 12 * 3_600)
 
 
-def test_kraken_through_the_command(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    trades = some_trades(60, start_t=START_T)
-    with serve(LoopbackKraken({"XBTUSD": trades, "ETHUSD": trades}, now_t=START_T + 59 * 3_600 + 9)) as kraken:
+def test_kraken_through_the_command(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = venue_bars(60)
+    with serve_bars(tmp_path / "venue", {"XBTUSD": bars, "ETHUSD": bars}, now_t=START_T + 59 * 3_600 + 9) as kraken:
         monkeypatch.setenv(URL_VARIABLE, kraken.url)
+        monkeypatch.setattr("time.sleep", lambda _: None)  # calls to the venue keep a second apart
         imported = run(capsys, "data", "import", "--source", "kraken", "--symbol", "BTC")
         assert imported["series_n"] == 1
         manifest = prepare_dataset(home, None, "kraken", silent)

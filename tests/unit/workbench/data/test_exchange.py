@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from runtime.errors import DataError, EnvironmentFailure, UsageError
 from tests.support.bars import HOUR_T, START_T, some_bars, without
 from tests.support.binance import LoopbackBinance, serve_binance
-from tests.support.kraken import LoopbackKraken, serve, some_trades
 from tests.support.loopback import Fault
+from tests.support.venue_bars import serve_bars, venue_bars
 from workbench.data.bars import Bars
 from workbench.data.providers import read_series
 from workbench.data.providers.calls import ATTEMPTS, MemoryLedger
@@ -147,13 +149,13 @@ def test_other_exchanges_are_refused_clearly() -> None:
     assert ExchangeProvider("binanceus", venue="binance-spot-b").name == "ccxt-binanceus"
 
 
-def test_kraken_through_ccxt_equals_kraken() -> None:
-    trades = some_trades(N, start_t=START_T, quiet=frozenset({5, 6, 20}))
-    with serve(LoopbackKraken({"XBTUSD": trades}, now_t=NOW_T)) as server:
-        mine = KrakenProvider(assets=["BTC"], url=server.url, call_interval_ms=0)
-        through = ExchangeProvider("kraken", since_t=START_T, url=server.url, call_interval_ms=0, sleep=lambda _: None)
+def test_kraken_through_ccxt_equals_kraken(tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(N, 5, 6, 20)}, now_t=NOW_T) as venue:
+        mine = KrakenProvider(assets=["BTC"], url=venue.url, call_interval_ms=0)
+        through = ExchangeProvider("kraken", since_t=START_T, url=venue.url, call_interval_ms=0, sleep=lambda _: None)
         (a,), (b,) = mine.series(), through.series()
         assert a.key == b.key
         left, right = read_series(mine, a), read_series(through, b)
     assert np.array_equal(left.t, right.t), "repeated closes are no bars in either"
+    assert len(left) == 58 - 3
     assert all(np.array_equal(values, dict(left.columns())[name]) for name, values in right.columns())

@@ -1,264 +1,245 @@
+"""The Kraken provider against the local Kraken."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import polars as pl
 import pytest
 
+from runtime.adapters.local_kraken.faults import REST, Fault, Switch
+from runtime.adapters.local_kraken.rest import Mode
+from runtime.adapters.local_kraken.server import LocalKraken
 from runtime.errors import DataError, EnvironmentFailure
-from tests.support.bars import START_T
-from tests.support.kraken import LoopbackKraken, Trade, serve, some_trades
-from tests.support.loopback import Fault
-from workbench.data.bars import Bars, interval_seconds, read_parquet
-from workbench.data.providers import Page, read_series
+from tests.support.bars import HOUR_T, START_T, write_series
+from tests.support.venue_bars import Lie, rows, serve_bars, serve_folder, venue_bars
+from workbench.data.bars import Bars, interval_seconds, joined, read_parquet
+from workbench.data.providers import SeriesRef, read_series
 from workbench.data.providers.calls import ATTEMPTS, MemoryLedger
 from workbench.data.providers.kraken import URL_VARIABLE, KrakenProvider
+from workbench.data.providers.kraken_rest import TradePage
+from workbench.data.providers.kraken_trades import TradeFeed
+from workbench.data.providers.trades import SECOND_NS, BarMaker, Trade
 
-NOW_T = START_T + 59 * 3_600 + 1_800
-HOUR_T = 3_600
+T = TypeVar("T")
+
+N = 60
+NOW_T = START_T + (N - 1) * HOUR_T + 1_800
+DEEP_N = 730
+"""Hours of which 720 are candles, the newest of them still forming."""
+DEEP_NOW_T = START_T + (DEEP_N - 1) * HOUR_T + 1_800
+BTC = SeriesRef("kraken-spot", "1h", "XBTUSD", "OHLC", "XBTUSD")
 
 
 def make(
-    kraken: LoopbackKraken, since_t: int | None = None, *, assets: tuple[str, ...] = ("BTC",), **more: int
+    venue: LocalKraken, since_t: int | None = None, *, trades_per_call: int = 9, attempts: int = ATTEMPTS
 ) -> KrakenProvider:
     return KrakenProvider(
-        assets=assets,
+        assets=["BTC"],
         since_t=since_t,
-        url=kraken.url,
+        url=venue.url,
         call_interval_ms=0,
-        timeout_s=0.2,
+        calls_per_page=1,
+        trades_per_call=trades_per_call,
+        attempts=attempts,
+        timeout_s=0.25,
         ledger=MemoryLedger(),
         sleep=lambda _: None,
-        calls_per_page=more.get("calls_per_page", 2),
     )
 
 
-def fetch(kraken: LoopbackKraken, since_t: int | None = None) -> tuple[Bars, MemoryLedger]:
-    provider = make(kraken, since_t)
+def fetch(provider: KrakenProvider) -> Bars:
     (ref,) = provider.series()
-    bars = read_series(provider, ref)
+    return read_series(provider, ref)
+
+
+def counts(provider: KrakenProvider) -> dict[tuple[str, str], int]:
     assert isinstance(provider.ledger, MemoryLedger)
-    return bars, provider.ledger
+    return {(endpoint, outcome): n for (_, endpoint, outcome), n in provider.ledger.counts.items()}
 
 
-def same(a: Bars, b: Bars) -> bool:
-    return a.digest == b.digest
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with more hours than there are candles."""
+    folder = tmp_path_factory.mktemp("deep")
+    write_series(folder, "kraken-spot/1h/XBTUSD", venue_bars(DEEP_N, 4, 5, 400))
+    return folder
 
 
-def test_the_forming_candle_is_never_taken() -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(60, start_t=START_T)}, now_t=NOW_T)) as kraken:
-        bars, _ = fetch(kraken)
-    assert len(bars) == 59
-    assert int(bars.t[-1]) + 3_600 <= NOW_T
+DEEP = venue_bars(DEEP_N, 4, 5, 400).take(slice(0, DEEP_N - 4))
+"""What has closed of it."""
 
 
-def test_the_last_row_is_never_taken_even_when_the_cursor_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    kraken = LoopbackKraken({"XBTUSD": some_trades(60, start_t=START_T)}, now_t=NOW_T)
+def test_the_closed_candles_to_the_bit_and_the_forming_one_never(tmp_path: Path) -> None:
+    bars = venue_bars(N, 5, 6, 20)
+    with serve_bars(tmp_path, {"XBTUSD": bars}, now_t=NOW_T) as venue:
+        got = fetch(make(venue))
+    assert got.digest == bars.take(slice(0, N - 4)).digest, "three quiet hours have no bar"
 
-    def lie(body: object) -> object:
-        rows = body["result"]["XXBTZUSD"]  # type: ignore[index]  # our own server's form
-        body["result"]["last"] = rows[-1][0]  # type: ignore[index]  # see above
-        return body
 
-    with serve(kraken):
-        provider = make(kraken)
-        (ref,) = provider.series()
-        kraken.faults = [Fault(change=lie)]
-        (page,) = provider.pages(ref)
+def test_the_last_row_is_never_taken_even_when_the_cursor_names_it(tmp_path: Path) -> None:
+    def lie(body: dict[str, object]) -> object:
+        result = body["result"]
+        assert isinstance(result, dict)
+        return {"error": [], "result": result | {"last": result["XXBTZUSD"][-1][0]}}
+
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(N)}, now_t=NOW_T) as venue:
+        Lie("OHLC", lie).tell(venue)
+        (page,) = make(venue).pages(BTC)
     assert page.until_t == START_T + 59 * HOUR_T
     assert int(page.bars.t[-1]) == START_T + 58 * HOUR_T
 
 
-def test_bars_made_of_trades_equal_the_candles_of_the_same_trades() -> None:
-    trades = some_trades(60, start_t=START_T, quiet=frozenset({5, 6, 20}))
-    with serve(LoopbackKraken({"XBTUSD": trades}, now_t=NOW_T, page=7)) as kraken:
-        candles, _ = fetch(kraken)
-        kraken.candles_max = 10
-        short, _ = fetch(kraken)
-        deep, ledger = fetch(kraken, since_t=START_T)
-    assert (len(candles), len(short)) == (56, 9), "three quiet hours have no bar"
-    assert same(deep, candles), "to the last bit"
-    pages = -(-(len(trades) - 3 * 8) // 6)  # each page but the first repeats the last trade of the one before
-    assert ledger.counts["kraken-public", "Trades", "ok"] in (pages + 1, pages + 2), "followed to the overlap, no further"
-    assert ledger.counts["kraken-public", "OHLC", "ok"] == 2, "asked again after the trades: time has passed"
+@pytest.mark.parametrize("trades_per_call", [2, 3, 7, 1_000])
+def test_bars_made_of_trades_equal_the_venue_s_bars_at_any_page_size(trades_per_call: int, deep: Path) -> None:
+    with serve_folder(deep, now_t=DEEP_NOW_T) as venue:
+        provider = make(venue, START_T, trades_per_call=trades_per_call)
+        assert fetch(provider).digest == DEEP.digest, "to the bit, quiet hours missing"
+    assert counts(provider)["OHLC", "ok"] == 2, "asked again after the trades: time has passed"
+    if trades_per_call == 7:
+        held_n = int(np.sum(DEEP.trades[: 10 + 2 - 2]))  # type: ignore[index]  # hours before the candles, and the two compared
+        assert counts(provider)["Trades", "ok"] <= -(-held_n // 6) + 3, "followed to the overlap, no further"
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 7, 1_000])
-def test_any_page_size_gives_the_same_bars(page: int) -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(40, start_t=START_T)}, now_t=START_T + 39 * HOUR_T, page=1_000)) as kraken:
-        candles, _ = fetch(kraken)
-        kraken.candles_max, kraken.page = 5, max(page, 2)
-        deep, _ = fetch(kraken, since_t=START_T)
-    assert same(deep, candles)
+class Pages:
+    """Trades in pages of a size, as Kraken's interface cuts them: wherever the page is full."""
+
+    def __init__(self, trades: list[Trade], size: int) -> None:
+        self.all, self.size = trades, size
+
+    def trades(self, pair: str, since_ns: int, accept: Callable[[TradePage], T]) -> T:
+        found = tuple(t for t in self.all if t.time_ns > since_ns)[: self.size]
+        return accept(TradePage(found, found[-1].time_ns if found else since_ns))
 
 
 def test_trades_of_one_nanosecond_do_not_fall_between_two_pages() -> None:
-    burst: list[Trade] = [("100.0", "0.10000000", START_T + 60.5, n + 1) for n in range(5)]
-    later: list[Trade] = [(f"{101 + n}.0", "0.10000000", START_T + HOUR_T * (n + 1) + 5.0, 6 + n) for n in range(12)]
-    kraken = LoopbackKraken({"XBTUSD": burst + later}, now_t=START_T + 12 * HOUR_T, page=3, candles_max=4)
-    with serve(kraken), pytest.raises(DataError, match="3 trades of XBTUSD in one nanosecond fill a page"):
-        fetch(kraken, since_t=START_T)
-    kraken.page = 6
-    with serve(kraken):
-        deep, _ = fetch(kraken, since_t=START_T)
-    assert (int(deep.t[0]), float(deep.trades[0])) == (START_T, 5.0)  # type: ignore[index]  # Kraken has counts
+    burst = [Trade(n + 1, 60 * SECOND_NS, 100.0, 10) for n in range(5)]
+    later = [Trade(6 + n, (61 + n) * SECOND_NS, 101.0, 10) for n in range(40)]
+    for size in range(6, 50):
+        maker = BarMaker(60, 0)
+        feed = TradeFeed(Pages([*burst, *later], size), "XBTUSD", maker, 0)  # type: ignore[arg-type]  # the one method it uses
+        while feed.advance():
+            pass
+        assert maker.take(180).trades.tolist() == [45.0], size  # type: ignore[union-attr]  # bars of trades have counts
+    maker = BarMaker(60, 0)
+    feed = TradeFeed(Pages([*burst, *later], 3), "XBTUSD", maker, 0)  # type: ignore[arg-type]  # see above
+    assert feed.advance()
+    with pytest.raises(DataError, match="3 trades of XBTUSD in one nanosecond fill a page"):
+        feed.advance()
 
 
-def test_a_delivery_goes_on_from_any_page() -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(60, start_t=START_T)}, now_t=NOW_T, page=9, candles_max=12)) as kraken:
-        provider = make(kraken, START_T, calls_per_page=1)
-        (ref,) = provider.series()
-        pages = list(provider.pages(ref))
-        assert len(pages) > 5
-        whole = joined_digest(pages)
-        for n, page in enumerate(pages[:-1]):
-            rest = list(make(kraken, START_T).pages(ref, since_t=page.until_t))
-            assert joined_digest([*pages[: n + 1], *rest]) == whole
+def test_candles_that_move_on_while_trades_are_paged_leave_no_hole(deep: Path) -> None:
+    with serve_folder(deep, now_t=START_T + 722 * HOUR_T + 9) as venue:
+        parts = []
+        for n, page in enumerate(make(venue, START_T, trades_per_call=6).pages(BTC)):
+            if n == 1:
+                venue.advance(DEEP_NOW_T * 10**9)  # the oldest candles of the first answer are gone
+            parts.append(page.bars)
+    assert joined(parts).digest == DEEP.digest
 
 
-def joined_digest(pages: list[Page]) -> list[tuple[int, float, float]]:
-    return [(int(t), float(c), float(v)) for p in pages for t, c, v in zip(p.bars.t, p.bars.close, p.bars.volume, strict=True)]
+def test_a_start_inside_an_hour_gives_no_cut_bar(deep: Path) -> None:
+    with serve_folder(deep, now_t=DEEP_NOW_T) as venue:
+        assert int(fetch(make(venue, START_T + 8)).t[0]) == START_T + HOUR_T
 
 
-def test_candles_that_move_on_while_trades_are_paged_leave_no_hole() -> None:
-    trades = some_trades(80, start_t=START_T)
-    kraken = LoopbackKraken({"XBTUSD": trades}, now_t=NOW_T, page=9, candles_max=12)
-    with serve(kraken):
-        provider = make(kraken, START_T, calls_per_page=1)
-        (ref,) = provider.series()
-        times: list[int] = []
-        for n, page in enumerate(provider.pages(ref)):
-            if n == 3:
-                kraken.now_t += 18 * HOUR_T  # the twelve candles of the first answer are gone
-            times += page.bars.t.tolist()
-    assert times == [START_T + HOUR_T * h for h in range(77)]
+def test_candles_and_trades_that_disagree_are_refused(deep: Path) -> None:
+    def wrong(found: list[list[object]]) -> object:
+        found[1][6] = "99.00000001"
+        return found
 
-
-def test_a_start_inside_an_hour_gives_no_cut_bar() -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(60, start_t=START_T)}, now_t=NOW_T, candles_max=10)) as kraken:
-        deep, _ = fetch(kraken, since_t=START_T + 8)
-    assert int(deep.t[0]) == START_T + 3_600
-
-
-def test_candles_and_trades_that_disagree_are_refused() -> None:
-    trades = some_trades(60, start_t=START_T)
-    kraken = LoopbackKraken({"XBTUSD": trades}, now_t=NOW_T, candles_max=10)
-
-    def wrong(body: object) -> object:
-        body["result"]["XXBTZUSD"][1][6] = "0.60000001"  # type: ignore[index]  # one lot of the eighth decimal more
-        return body
-
-    with serve(kraken):
-        provider = make(kraken, START_T)
-        (ref,) = provider.series()
-        kraken.faults = [Fault(change=wrong)]
-        with pytest.raises(DataError, match=r"2024-01-03T03:00Z disagree: .*volume 0.6, .*volume 0.60000001") as caught:
-            list(provider.pages(ref))
+    with serve_folder(deep, now_t=DEEP_NOW_T) as venue:
+        Lie("OHLC", rows(wrong)).tell(venue)
+        with pytest.raises(DataError, match=r"2024-01-01T11:00Z disagree: .* from trades, .*volume 99.00000001") as caught:
+            list(make(venue, START_T).pages(BTC))
     assert "nothing was stored" in caught.value.action
 
 
-def spoil_rows(change: Callable[[list[object]], list[object]]) -> Callable[[object], object]:
-    def spoiled(body: object) -> object:
-        result = body["result"]  # type: ignore[index]  # our own server's form
-        return {"error": [], "result": {k: change(v) if isinstance(v, list) else v for k, v in result.items()}}
+@pytest.mark.parametrize("fault", sorted(REST))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bars_are_the_same_in_a_storm_of_any_fault(fault: Fault, seed: int, deep: Path) -> None:
+    with serve_folder(deep, now_t=DEEP_NOW_T, stall_s=0.4) as venue:
+        venue.venue.faults.seed = seed
+        venue.venue.faults.add(Switch(fault, probability_ppm=100_000 if fault is Fault.STALL else 300_000))
+        got = fetch(make(venue, START_T, attempts=12))
+        assert venue.venue.faults.injected[fault] > 0
+    assert got.digest == DEEP.digest, f"seed {seed}"
 
-    return spoiled
 
-
-FAULTS = {
-    "timeout": Fault(hang=True),
-    "429": Fault(status=429, headers={"Retry-After": "7"}),
-    "500": Fault(status=500),
-    "520": Fault(status=520),
-    "cut JSON": Fault(cut=True),
-    "connection lost": Fault(broken=True),
-    "wrong type": Fault(change=spoil_rows(lambda rows: [["x"] * 8 for _ in rows])),
-    "number instead of text": Fault(change=spoil_rows(lambda rows: [[1.5, 1.5, *row[2:]] for row in rows])),  # type: ignore[misc]  # rows
-    "backwards": Fault(change=spoil_rows(lambda rows: rows[::-1])),
-    "no rows in a page": Fault(change=lambda _: {"error": [], "result": {"XXBTZUSD": None, "last": "0"}}),
-    "service busy": Fault(change=lambda _: {"error": ["EService:Busy"]}),
-    "rate limit": Fault(change=lambda _: {"error": ["EAPI:Rate limit exceeded"]}),
-    "no object": Fault(change=lambda _: ["not", "an", "object"]),
+LIES: dict[str, tuple[str, Callable[[dict[str, object]], object]]] = {
+    "trades with numbers for text": ("Trades", rows(lambda found: [[1.5, 1.5, *row[2:]] for row in found])),
+    "trades without rows": ("Trades", rows(lambda _: None)),
+    "trades whose beginning is lost": ("Trades", rows(lambda found: found[len(found) // 2 :])),
+    "trades with half a lot": ("Trades", rows(lambda found: [[row[0], "0.000000005", *row[2:]] for row in found])),
+    "trades with a cursor of another time": (
+        "Trades",
+        lambda body: {"error": [], "result": {**body["result"], "last": "1704067200000000000"}},  # type: ignore[dict-item]  # a dict
+    ),
+    "trades of the wrong price": ("Trades", rows(lambda found: [["-1.0", *row[1:]] for row in found])),
+    "candles with a lost row": ("OHLC", rows(lambda found: [*found[:100], *found[101:]])),
+    "candles twice": ("OHLC", rows(lambda found: [*found, *found])),
+    "candles of no price": ("OHLC", rows(lambda found: [[row[0], "NaN", *row[2:]] for row in found])),
+    "pairs of another form": ("AssetPairs", lambda _: {"error": [], "result": {"XXBTZUSD": {"altname": 7}}}),
+    "a status of another form": ("SystemStatus", lambda _: {"error": [], "result": {}}),
 }
-HARMLESS = {
-    "doubled rows": Fault(change=spoil_rows(lambda rows: [*rows, *rows])),
-    "lost rows": Fault(change=spoil_rows(lambda rows: rows[len(rows) // 2 :])),
-}
 
 
-@pytest.mark.parametrize("name", [*FAULTS, *HARMLESS])
-@pytest.mark.parametrize("at", [0, 1, 4])
-def test_bars_are_the_same_whatever_one_answer_was(name: str, at: int) -> None:
-    kraken = LoopbackKraken({"XBTUSD": some_trades(30, start_t=START_T)}, now_t=START_T + 29 * HOUR_T, page=9, candles_max=5)
-    with serve(kraken):
-        clean, _ = fetch(kraken, START_T)
-        provider = make(kraken, START_T)
-        (ref,) = provider.series()
-        kraken.faults = [*[Fault()] * at, {**FAULTS, **HARMLESS}[name]]
-        spoiled = read_series(provider, ref)
-    assert same(spoiled, clean)
-    ledger = provider.ledger
-    assert isinstance(ledger, MemoryLedger)
-    if name in FAULTS:
-        assert sum(n for (_, _, outcome), n in ledger.counts.items() if outcome == "retried") == 1
+@pytest.mark.parametrize("first", [0, 1, 3])
+@pytest.mark.parametrize("name", LIES)
+def test_a_wrong_answer_is_asked_for_again_and_never_used(name: str, first: int, deep: Path) -> None:
+    with serve_folder(deep, now_t=DEEP_NOW_T) as venue:
+        lie = Lie(*LIES[name], first=first)
+        lie.tell(venue)
+        provider = make(venue, START_T)
+        assert fetch(provider).digest == DEEP.digest
+    retried_n = sum(n for (_, outcome), n in counts(provider).items() if outcome == "retried")
+    assert retried_n >= (1 if lie.asked_n > first else 0)
 
 
-def test_waits_grow_are_repeatable_and_respect_retry_after() -> None:
-    def waits_of() -> list[float]:
-        waits: list[float] = []
-        kraken = LoopbackKraken({"XBTUSD": some_trades(3, start_t=START_T)}, now_t=NOW_T)
-        kraken.faults = [Fault(status=503), Fault(status=503), Fault(status=429, headers={"Retry-After": "45"})]
-        with serve(kraken):
-            KrakenProvider(assets=["BTC"], url=kraken.url, call_interval_ms=0, sleep=waits.append).series()
-        return waits
-
-    first = waits_of()
-    assert 0.5 <= first[0] <= 1.0 <= first[1] <= 2.0
-    assert first[2] == 45.0
-    assert waits_of() == first
-
-
-def test_a_venue_that_stays_down_is_an_environment_failure() -> None:
-    with serve(LoopbackKraken({"XBTUSD": []}, now_t=NOW_T)) as kraken:
-        kraken.faults = [Fault(status=503)] * ATTEMPTS
+def test_a_venue_that_stays_down_is_an_environment_failure(tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(4)}, now_t=NOW_T) as venue:
+        venue.venue.faults.add(Switch(Fault.HTTP_503, every_n=1))
         with pytest.raises(EnvironmentFailure, match="SystemStatus failed 5 times: server error"):
-            make(kraken).series()
-        assert len(kraken.paths) == ATTEMPTS
+            make(venue).series()
+        assert venue.venue.rest.calls.total() == ATTEMPTS
 
 
-def test_maintenance_is_waited_for_and_then_named() -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(3, start_t=START_T)}, now_t=NOW_T, status="maintenance")) as kraken:
-        provider = make(kraken)
+def test_maintenance_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(N)}, now_t=NOW_T) as venue:
+        venue.venue.rest.mode = Mode.MAINTENANCE
+        provider = make(venue)
         with pytest.raises(EnvironmentFailure, match="its system status is maintenance") as caught:
             provider.series()
         assert "end of the maintenance" in caught.value.action
-        kraken.status = "post_only"
+        venue.venue.rest.mode = Mode.POST_ONLY
         assert len(provider.series()) == 1
         assert provider.server_time_t() == NOW_T
+        venue.venue.rest.mode = Mode.MAINTENANCE
+        with pytest.raises(EnvironmentFailure, match="OHLC failed 5 times: maintenance"):
+            list(provider.pages(BTC))
 
 
-def test_only_listed_pairs_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    trades = some_trades(3, start_t=START_T)
-    with serve(LoopbackKraken({"XBTUSD": trades, "POLUSD": trades}, now_t=NOW_T)) as kraken:
-        monkeypatch.setenv(URL_VARIABLE, kraken.url)
+def test_only_listed_pairs_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(4), "POLUSD": venue_bars(4)}, now_t=NOW_T) as venue:
+        monkeypatch.setenv(URL_VARIABLE, venue.url)
         assert [r.symbol for r in KrakenProvider(call_interval_ms=0).series()] == ["POLUSD", "XBTUSD"]
         with pytest.raises(DataError, match="lists none"):
             KrakenProvider(assets=["ADA"], call_interval_ms=0).series()
 
 
-def test_a_pair_without_a_closed_candle_is_refused() -> None:
-    kraken = LoopbackKraken({"XBTUSD": some_trades(1, start_t=START_T)}, now_t=START_T + 60)
-    with serve(kraken), pytest.raises(DataError, match="no closed 1h candle"):
-        fetch(kraken)
+def test_a_pair_without_a_closed_candle_is_refused(tmp_path: Path) -> None:
+    with (
+        serve_bars(tmp_path, {"XBTUSD": venue_bars(4)}, now_t=START_T + 1_800) as venue,
+        pytest.raises(DataError, match="no closed 1h candle"),
+    ):
+        fetch(make(venue))
 
 
-def test_nothing_new_is_no_error_when_a_sync_asks() -> None:
-    with serve(LoopbackKraken({"XBTUSD": some_trades(60, start_t=START_T)}, now_t=NOW_T)) as kraken:
-        provider = make(kraken)
-        (ref,) = provider.series()
-        assert list(provider.pages(ref, since_t=START_T + 59 * HOUR_T)) == []
+def test_nothing_new_is_no_error_when_a_sync_asks(tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(N)}, now_t=NOW_T) as venue:
+        assert list(make(venue).pages(BTC, since_t=START_T + 59 * HOUR_T)) == []
 
 
 @pytest.mark.parametrize(
@@ -266,45 +247,40 @@ def test_nothing_new_is_no_error_when_a_sync_asks() -> None:
     [
         ({"error": ["EQuery:Unknown asset pair"]}, "request refused"),
         ({"error": ["EGeneral:Temporary lockout"]}, "credentials refused"),
+        ({"error": ["EGeneral:Internal error"]}, "failed 5 times: server error"),
         ({"error": [], "result": ["not", "an", "object"]}, "unknown form"),
         ({"error": []}, "unknown form"),
         ("<html>", "unknown form"),
     ],
 )
-def test_an_answer_of_another_form_is_an_environment_failure(answer: object, words: str) -> None:
-    kraken = LoopbackKraken({"XBTUSD": []}, now_t=NOW_T)
-    kraken.faults = [Fault(change=lambda _: answer)] * ATTEMPTS
-    with serve(kraken), pytest.raises(EnvironmentFailure, match=words):
-        make(kraken).series()
+def test_an_answer_of_another_form_is_an_environment_failure(answer: object, words: str, tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(4)}, now_t=NOW_T) as venue:
+        Lie("SystemStatus", lambda _: answer, times=99).tell(venue)
+        with pytest.raises(EnvironmentFailure, match=words):
+            make(venue).series()
 
 
 @pytest.mark.parametrize("interval", ["1m", "1h"])
-def test_the_shared_trades_give_every_bar_of_the_venue_through_the_interface(interval: str, real_data: Path) -> None:
+def test_the_shared_trades_give_every_bar_of_the_venue_through_the_interface(
+    interval: str, real_data: Path, tmp_path: Path
+) -> None:
     """26,921 real trades, served page by page: open, high, low, close and time to the bit, volume to the last lot decimal."""
-    frame = pl.read_parquet(real_data / "kraken-trades" / "kraken_XBTUSDT_2023-11-17_22.parquet")
-    trades: list[Trade] = [
-        (repr(price), f"{amount:.8f}", stamp / 1e6, trade_id)
-        for stamp, trade_id, price, amount in zip(
-            frame["ts_utc"].dt.timestamp("us"), frame["trade_id"], frame["price"], frame["amount"], strict=True
-        )
-    ]
-    step_t = interval_seconds(interval)
-    end_t = int(trades[-1][2]) // step_t * step_t + step_t
-    kraken = LoopbackKraken({"XBTUSD": trades}, now_t=end_t + 1, candles_max=720 if interval == "1m" else 24)
-    begin_t = int(trades[0][2]) // step_t * step_t
-    with serve(kraken):
-        provider = KrakenProvider(
-            assets=["BTC"], interval=interval, since_t=begin_t, url=kraken.url, call_interval_ms=0, sleep=lambda _: None
-        )
-        (ref,) = provider.series()
-        bars = read_series(provider, ref)
+    name = "kraken_XBTUSDT_2023-11-17_22.parquet"
+    (tmp_path / name).symlink_to(real_data / "kraken-trades" / name)
     real = read_parquet(real_data / "kraken-spot" / interval / "XBTUSDT.parquet", "XBTUSDT")
+    step_t = interval_seconds(interval)
+    ref = SeriesRef("kraken-spot", interval, "XBTUSDT", "OHLC", "XBTUSDT")
+    with serve_folder(tmp_path, now_t=int(real.t[-1]) + step_t) as venue:
+        provider = make(venue, int(real.t[0]), trades_per_call=1_000)
+        bars = read_series(provider, ref)
     assert len(bars) == len(real) == (5_388 if interval == "1m" else 129)
-    for name, values in real.columns():
-        got = dict(bars.columns())[name]
-        if name == "volume":  # the shared file holds sums of floats; the exact sum differs by less than one lot
+    for column, values in real.columns():
+        got = dict(bars.columns())[column]
+        if column == "volume":  # the shared file holds sums of floats; the exact sum differs by less than one lot
             assert np.array_equal(np.round(got * 1e8), np.round(values * 1e8))
             assert np.abs(got - values).max() < 1e-12
         else:
-            assert np.array_equal(got, values), name
+            assert np.array_equal(got, values), column
     assert np.array_equal(bars.t, real.t)
+    if interval == "1m":
+        assert counts(provider)["Trades", "ok"] > 20, "most of them made from trades"
