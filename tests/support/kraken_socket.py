@@ -93,6 +93,8 @@ class Client:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.texts: list[str] = []
         self.books: dict[str, OrderBook] = {}
+        self.book_at: dict[str, str] = {}
+        """Timestamp of the last message of each book whose checksum was right."""
         self.verified_n = self.mismatched_n = self.garbage_n = 0
         self.desynced: set[str] = set()
         self.closed = False
@@ -157,6 +159,7 @@ class Client:
             book.apply(self._levels(data["bids"]), self._levels(data["asks"]))
         if book.checksum() == data["checksum"]:
             self.verified_n += 1
+            self.book_at[symbol] = data["timestamp"]
         else:
             self.mismatched_n += 1
             self.desynced.add(symbol)

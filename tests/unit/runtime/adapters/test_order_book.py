@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -109,6 +110,36 @@ def test_the_difference_of_two_books_turns_one_into_the_other(depth: int) -> Non
         client.apply(*difference(before, after))
         assert (client.bids(), client.asks()) == (after.bids(), after.asks())
         assert difference(after, client) == ([], [])
+
+
+def naive_checksum(bids: dict[Decimal, Decimal], asks: dict[Decimal, Decimal]) -> int:
+    """Follow Kraken's guide word for word, on texts: point out, leading zeros off, asks upward, then bids downward."""
+    rows = [*sorted(asks.items())[:10], *sorted(bids.items(), reverse=True)[:10]]
+    texts = [f"{number:.{decimals}f}" for row in rows for number, decimals in zip(row, (2, 8), strict=True)]
+    return zlib.crc32("".join(text.replace(".", "").lstrip("0") for text in texts).encode())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_updates_leave_the_book_of_a_naive_one(seed: int) -> None:
+    random_ = random.Random(seed)
+    depth = random_.choice(DEPTHS[:3])
+    book = OrderBook(depth)
+    naive: list[dict[Decimal, Decimal]] = [{}, {}]
+    for _ in range(200):
+        sides: list[list[Level]] = [[], []]
+        for side, (levels_, kept) in enumerate(zip(sides, naive, strict=True)):
+            for _ in range(random_.randrange(6)):
+                price = random_.randrange(1, 3 * depth) + side * 3 * depth
+                qty = random_.choice([0, 1, 10, random_.randrange(10**10)])
+                levels_.append(Level(price, qty))
+                kept.pop(Decimal(price).scaleb(-2), None)
+                if qty:
+                    kept[Decimal(price).scaleb(-2)] = Decimal(qty).scaleb(-8)
+            for price_ in sorted(kept, reverse=side == 0)[depth:]:
+                del kept[price_]
+        book.apply(*sides)
+        assert book.checksum() == naive_checksum(*naive), f"seed {seed}"
+        assert [plain(level.price, 2) for level in book.bids()] == [f"{p:.2f}" for p in sorted(naive[0], reverse=True)]
 
 
 def test_a_level_pushed_out_of_a_full_book_is_not_removed_by_message() -> None:
