@@ -186,7 +186,7 @@ def plant_stale(bars: Bars, _row: int, n: int) -> Planted:
 
 
 def plant_future(bars: Bars, row: int, _n: int) -> Planted:
-    return Planted(bars, {"future": bars.t[row:].tolist()}, now_t=at(row) - 1)
+    return Planted(bars, {"future": bars.t[row:].tolist()}, now_t=at(row - 1))
 
 
 PLANTS: dict[str, Callable[[Bars, int, int], Planted]] = {

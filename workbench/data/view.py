@@ -23,6 +23,8 @@ from workbench.data import coverage
 from workbench.data.asof import Moments, known_bars
 from workbench.data.bars import INTERVALS, interval_seconds
 from workbench.data.datasets import DatasetManifest, load_manifest
+from workbench.data.lake import Lake
+from workbench.data.membership import Member, membership
 from workbench.data.strands import Name, Strand, dataset_strands, lake_strands, verify_strands
 from workbench.data.universe import Universe, iso
 from workbench.data.universe_store import find_universe, universe_of
@@ -87,6 +89,23 @@ class LakeView:
         """Return the words every table and plot of this data carries: `SIMULATED`, or the venues."""
         venues = sorted({n.venue for n in self.names})
         return "SIMULATED" if "simulated" in venues else " and ".join(venues)
+
+    def members(self, at: datetime | str, venue: str | None = None, quote: str = "USD") -> tuple[Member, ...]:
+        """Return which assets of the universe had a tradable series at a time, and how that is known.
+
+        Args:
+            at: a datetime with a zone, or ISO text with one.
+            venue: default the view's one venue.
+            quote: quote currency.
+
+        Raises:
+            UsageError: a time without a zone, or several venues and no choice.
+        """
+        venues = sorted({n.venue for n in self.names})
+        if venue is None and len(venues) > 1:
+            raise UsageError(f"the view has {', '.join(venues)}", expected="one venue", action="choose one with venue=")
+        interval = self.strands[0].key.split("/")[1]  # the lake's, whatever the view adds up
+        return membership(self.universe, Lake(self.home).catalog(), venue or venues[0], interval, seconds_of(at), quote)
 
     # ---- the same bars, three ways ---------------------------------------------------------------------------------
 

@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from runtime.cli import main
-from runtime.errors import UsageError
+from runtime.errors import GateError, UsageError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without, write_frame, write_ohlcvt, write_series
 from tests.support.venue_bars import serve_bars, venue_bars
 from workbench.data import commands_check
 from workbench.data.bars import Bars, to_frame
 from workbench.data.check import CheckResult, Live, check_files, check_lake
 from workbench.data.commands_check import live_inputs, run_check
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.live import Clock, ask_clocks, clock_findings
 from workbench.data.providers.files import FileProvider
@@ -288,3 +289,26 @@ def test_without_a_venue_to_ask_nothing_is_said_about_the_clock() -> None:
     clock = ask_clocks(lambda: 5.5, None)
     assert clock == Clock(5)
     assert clock_findings("binance-spot", clock) == []
+
+
+def test_a_second_source_that_agrees_leaves_no_trace_in_a_dataset_and_one_that_does_not_blocks_it(tmp_path: Path) -> None:
+    """A real wick, confirmed or not at hand: the same hash. Contradicted: accepting `wick` does not accept it."""
+    bars, second = changed(some_bars(), 20, low=40.0), KEY.replace("kraken-spot", "kraken-spot-b")
+    hashes = []
+    for name, other in (("alone", None), ("agrees", bars), ("elsewhere", bars.take(slice(0, 9)))):
+        write_series(tmp_path / name / "in", KEY, bars)
+        if other is not None:
+            write_series(tmp_path / name / "in", second, other)
+        import_bars(tmp_path / name / "home", FileProvider(tmp_path / name / "in"))
+        hashes.append(build_dataset(tmp_path / name / "home", "kraken-spot", accept_names=["wick"]).dataset_hash)
+    assert len(set(hashes)) == 1
+    write_series(tmp_path / "no" / "in", KEY, bars)
+    write_series(tmp_path / "no" / "in", second, some_bars())
+    import_bars(tmp_path / "no" / "home", FileProvider(tmp_path / "no" / "in"))
+    with pytest.raises(GateError, match="wick_contradicted BTC"):
+        build_dataset(tmp_path / "no" / "home", "kraken-spot", accept_names=["wick", "second_source"])
+    accepted = build_dataset(tmp_path / "no" / "home", "kraken-spot", accept_names=["wick_contradicted", "second_source"])
+    assert [(f.gate, f.rows) for f in accepted.findings] == [
+        ("second_source", (START_T + 20 * HOUR_T,)),
+        ("wick_contradicted", (START_T + 20 * HOUR_T,)),
+    ]

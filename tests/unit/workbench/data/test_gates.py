@@ -19,6 +19,7 @@ from workbench.data.gates import (
     unclosed,
     unclosed_findings,
 )
+from workbench.data.second_source import judge_moves
 
 SERIES = Series("BTC", "binance-spot/1h/BTCUSDT", HOUR_T)
 
@@ -89,6 +90,40 @@ def test_runs_without_volume_are_one_finding_each() -> None:
     assert gates_of(history_findings(bars, SERIES)) == [("zero_volume", 3), ("zero_volume", 1)]
     split = without(bars, 6)
     assert ("zero_volume", 2) not in gates_of(history_findings(split, SERIES)), "a hole ends a run"
+
+
+def test_only_bars_that_copy_the_one_before_are_called_filled_forward() -> None:
+    bars = some_bars()
+    last = float(bars.close[8])
+    flat = {"open": last, "high": last, "low": last, "close": last}
+    assert history_findings(changed(bars, 9, **flat), SERIES) == [], "one trade at the last price is a bar"
+    assert gates_of(history_findings(changed(bars, 9, **flat, volume=0.0), SERIES)) == [("zero_volume", 1), ("fill_forward", 1)]
+    across = without(changed(changed(bars, 9, **flat, volume=0.0), 8, volume=5.0), 8)
+    assert ("fill_forward", 1) not in gates_of(history_findings(across, SERIES)), "across a hole nothing was copied"
+    other = {"open": last * 1.01, "high": last * 1.01, "low": last * 1.01, "close": last * 1.01}
+    assert gates_of(history_findings(changed(bars, 9, **other, volume=0.0), SERIES)) == [("zero_volume", 1)]
+
+
+def test_a_whole_file_of_another_interval_is_malformed_from_24_bars_on() -> None:
+    assert gates_of(form_findings(some_bars(24, step_t=86_400), SERIES)) == [("interval", 24)]
+    assert form_findings(some_bars(23, step_t=86_400), SERIES) == []
+    assert form_findings(some_bars(40, step_t=7_200), SERIES) == [], "two hours are no interval: bars with holes"
+    mixed = some_bars(40, step_t=86_400)
+    mixed.t[39] = mixed.t[38] + HOUR_T
+    assert form_findings(mixed, SERIES) == [], "two bars one interval apart: not certain"
+
+
+def test_a_second_source_judges_the_close_before_a_jump_too() -> None:
+    """Our bar before was wrong, the bar after is right: the second source has no jump."""
+    bars = changed(some_bars(), 9, close=60.0, low=59.0)
+    found = judge_moves(history_findings(bars, SERIES), bars, some_bars(), HOUR_T)
+    assert {f.gate for f in found if f.first_t == START_T + 10 * HOUR_T} == {"jump_contradicted"}
+    agrees = judge_moves(history_findings(bars, SERIES), bars, bars, HOUR_T)
+    assert {f.gate for f in agrees} <= {"wick", "jump"}
+    lacks = judge_moves(history_findings(bars, SERIES), bars, without(some_bars(), 9), HOUR_T)
+    assert all("has no such bar" in f.detail for f in lacks if f.first_t == START_T + 10 * HOUR_T)
+    quiet = judge_moves(history_findings(bars, SERIES), bars, bars, HOUR_T, tell_all=False)
+    assert quiet == history_findings(bars, SERIES)
 
 
 def test_wicks_and_jumps_on_either_side() -> None:

@@ -365,6 +365,25 @@ def test_membership_of_a_small_lake(home: Path, tmp_path: Path) -> None:
     assert of("POL", opened, V1 + window) == (True, "listed", "POLUSDT")
 
 
+def test_without_a_venues_dates_the_new_ticker_counts_from_its_first_bar(home: Path, tmp_path: Path) -> None:
+    """Kraken's rename has no dates of its own: where both files have bars, POL's alone count, in the view and in membership."""
+    write_series(tmp_path, "kraken-spot/1h/MATICUSD", some_bars(48))
+    write_series(tmp_path, "kraken-spot/1h/POLUSD", some_bars(48, start_t=START_T + 40 * 3_600))
+    import_bars(home, FileProvider(tmp_path))
+    with open_view(home, venue="kraken-spot") as view:
+        for hour, ticker in ((0, "MATICUSD"), (39, "MATICUSD"), (40, "POLUSD"), (47, "POLUSD"), (87, "POLUSD")):
+            at = datetime.fromtimestamp(START_T + hour * 3_600, UTC)
+            member = next(m for m in view.members(at) if m.asset == "POL")
+            assert (member.member, member.series.rsplit("/", 1)[-1]) == (True, ticker), hour
+        assert view.members("2024-01-01T00:00Z", "binance-spot")[0].reason == "no series"
+        with pytest.raises(UsageError, match="zone"):
+            view.members("2024-01-01")
+    write_series(tmp_path, "binance-spot/1h/BTCUSDT", some_bars())
+    import_bars(home, FileProvider(tmp_path))
+    with open_view(home) as view, pytest.raises(UsageError, match="the view has binance-spot, kraken-spot"):
+        view.members("2024-01-01T00:00Z")
+
+
 def test_membership_needs_a_known_venue_and_interval() -> None:
     with pytest.raises(DataError, match="venue 'mtgox'"):
         membership(load_universe(), Catalog(), "mtgox", "1h", START_T)
