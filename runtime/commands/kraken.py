@@ -131,5 +131,5 @@ def _announce(url: str, venue: Venue, json: bool) -> None:
     console.print(f"  control    {url}/control/status")
     console.print(f"  Ballast    export BALLAST_KRAKEN_URL={url}")
     console.print(
-        f'  ccxt       exchange.urls["api"] = {{"public": "{url}", "private": "{url}", "ws": {{"public": "{socket_url}"}}}}'
+        f'  ccxt       exchange.urls["api"] = {{"public": "{url}", "private": "{url}", "ws": {{"publicV2": "{socket_url}"}}}}'
     )
