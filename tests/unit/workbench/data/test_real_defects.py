@@ -137,10 +137,15 @@ def renamed(seen: Seen) -> list[Finding]:
         "MATIC's last bar was cut: it is left out, so the gap begins with it"
     )
     at = {d: next(m for m in membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t(d)) if m.asset == "POL")
-          for d in ("2024-09-01", "2024-09-12", "2025-01-01")}  # fmt: skip
+          for d in ("2024-09-01", "2024-09-12", "2024-10-01", "2025-01-01")}  # fmt: skip
     assert [(m.member, m.reason, m.series.rsplit("/", 1)[-1]) for m in at.values()] == [
-        (True, "listed", "MATICUSDT"), (False, "between tickers", "MATICUSDT"), (True, "listed", "POLUSDT"),
+        (True, "listed", "MATICUSDT"), (False, "between tickers", "MATICUSDT"),
+        (False, "before its first bar", "MATICUSDT"), (True, "listed", "POLUSDT"),
     ]  # fmt: skip
+    other = ("TAO", "TON")
+    for day, listed in (("2024-12-31T23:59", False), ("2025-01-01T00:00", True)):
+        then = membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t(day))
+        assert [m.member for m in then if m.asset in other] == [listed, listed]
     return [*tail, *note, *gap]
 
 

@@ -262,6 +262,21 @@ def test_an_altered_own_version_is_refused(home: Path, tmp_path: Path, change: C
         find_universe(home, own_versions(home)[0])
 
 
+def test_a_version_whose_predecessor_was_exchanged_is_refused(home: Path, tmp_path: Path) -> None:
+    """The predecessor is valid by itself: made anew under the same name. What came after it names the digest it had."""
+    add_universe(home, candidate(tmp_path, ('"FIL", "APT"', '"FIL", "DOGE"')), **WHY)  # type: ignore[arg-type]  # see above
+    after = candidate(tmp_path, ('"FIL", "APT"', '"FIL", "PEPE"'), version="v1-after")
+    add_universe(home, after, **WHY)  # type: ignore[arg-type]  # see above
+    (universes_dir(home) / "v1-own.json").unlink()
+    (universes_dir(home) / "v1-after.json").rename(tmp_path / "v1-after.json")
+    add_universe(home, candidate(tmp_path, ('"FIL", "APT"', '"FIL", "SHIB2"')), **WHY)  # type: ignore[arg-type]  # see above
+    (tmp_path / "v1-after.json").rename(universes_dir(home) / "v1-after.json")
+    assert find_universe(home, "v1-own")[0].assets[-1] == "SHIB2"
+    with pytest.raises(VerificationError, match="universe v1-own has the digest") as e:
+        find_universe(home, "v1-after")
+    assert "which v1-after took the place of" in e.value.expected
+
+
 def test_other_files_in_the_folder(home: Path) -> None:
     universes_dir(home).mkdir(parents=True)
     (universes_dir(home) / "v1.json").write_text("{}")
