@@ -18,7 +18,7 @@ from typing import Final
 import polars as pl
 
 from runtime.errors import DataError, UsageError
-from workbench.data.bars import INTERVALS, Bars, first_text, from_frame, read_parquet, within
+from workbench.data.bars import INTERVALS, REQUIRED, Bars, first_text, from_frame, read_parquet, within
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
@@ -110,7 +110,8 @@ class FileProvider:
         if kraken is not None:
             return self._ohlcvt(path, kraken)
         if path.suffix not in SUFFIXES:
-            raise DataError(f"{path.name}: unknown kind of file", expected="a .parquet or .csv file", action="convert it first")
+            action = "use --source kraken-archive for Kraken's zips" if path.suffix == ".zip" else "convert it first"
+            raise DataError(f"{path.name}: unknown kind of file", expected="a .parquet or .csv file", action=action)
         interval = path.parent.name if path.parent.name in INTERVALS else self._interval
         if interval is None:
             raise UsageError(
@@ -205,7 +206,7 @@ def _csv_frame(source: Path | bytes, where: str) -> pl.DataFrame:
         raise DataError(f"{where}: empty file", expected="lines of bars", action="remove it or download it again")
     header = not first[:1].isdigit()
     try:
-        frame = None if header else _plain_ohlcvt(source, first)
+        frame = _plain_bars(source, first) if header else _plain_ohlcvt(source, first)
         if frame is None:
             frame = pl.read_csv(source, has_header=header, infer_schema_length=None)
     except pl.exceptions.PolarsError as e:
@@ -248,6 +249,17 @@ def _plain_ohlcvt(source: Path | bytes, first: str) -> pl.DataFrame | None:
         return None  # the general way names what is wrong
 
 
+def _plain_bars(source: Path | bytes, first: str) -> pl.DataFrame | None:
+    """Read the lake's own columns with their types known, eight times as fast; None when the file is not quite so."""
+    names = first.split(",")
+    if set(names) - {"trades"} != set(REQUIRED) or len(set(names)) != len(names):
+        return None
+    try:
+        return pl.read_csv(source, schema={n: pl.String if n == "ts_utc" else pl.Float64 for n in names})
+    except pl.exceptions.PolarsError:
+        return None  # the general way names what is wrong
+
+
 def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     if not frame["timestamp"].dtype.is_integer():
         raise DataError(
@@ -268,6 +280,9 @@ def _unix_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
 
 def _zoned_time(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     stamps = frame["ts_utc"]
+    plain = stamps.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", strict=False, cache=False)
+    if plain.null_count() == stamps.null_count():  # every time is written in the one usual way
+        return frame.with_columns(plain.dt.replace_time_zone("UTC"))
     naive = stamps.str.contains(r"(Z|[+-]\d\d:?\d\d)$").not_().arg_true()
     if len(naive):
         raise DataError(

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from runtime.errors import DataError, UsageError
 from tests.support.bars import some_bars, write_ohlcvt, write_series
+from workbench.data.bars import to_frame
+from workbench.data.providers import files
 from workbench.data.providers.files import FileProvider
 
 
@@ -90,3 +93,27 @@ def test_a_folder_without_bars_is_refused(tmp_path: Path) -> None:
     write_series(tmp_path, "binance-spot/1d/BTCUSDT", some_bars())
     with pytest.raises(DataError, match="no bars found for interval 1h"):
         keys(tmp_path, interval="1h")
+
+
+@pytest.mark.parametrize("trades", [False, True])
+@pytest.mark.parametrize("stamp", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%S+01:00"])
+def test_the_usual_csv_is_read_fast_and_every_other_one_alike(
+    tmp_path: Path, stamp: str, trades: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = some_bars(48, trades=trades, price=1 / 3)
+    shift_t = 3_600 if "+01" in stamp else 0
+    frame = to_frame(bars).with_columns(pl.from_epoch(pl.Series(bars.t + shift_t)).dt.strftime(stamp).alias("ts_utc"))
+    frame.write_csv(tmp_path / "BTC.csv")
+    fast = files.read_csv(tmp_path / "BTC.csv", "BTC.csv")
+    general: list[str] = []
+    monkeypatch.setattr(files, "_plain_bars", lambda source, first: general.append(first))
+    assert files.read_csv(tmp_path / "BTC.csv", "BTC.csv").digest == fast.digest == bars.digest
+    assert len(general) == 1
+
+
+def test_one_time_of_another_form_changes_nothing(tmp_path: Path) -> None:
+    bars = some_bars(48)
+    text = to_frame(bars).write_csv(datetime_format="%Y-%m-%dT%H:%M:%SZ").replace("T05:00:00Z", "T05:00:00.000000Z")
+    assert text.count(".000000Z") == 2
+    (tmp_path / "BTC.csv").write_text(text)
+    assert files.read_csv(tmp_path / "BTC.csv", "BTC.csv").digest == bars.digest
