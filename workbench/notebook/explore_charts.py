@@ -283,7 +283,7 @@ def venues_chart(table: pl.DataFrame, symbols: Sequence[str], first: str, second
     )
     chosen = _legend("venues_asset")
     base = alt.Chart(shown).encode(
-        alt.X("month:T", title=None), _asset_colour([s for s in symbols if s in set(shown["asset"])])
+        alt.X("month:T", title=None, axis=MONTHS), _asset_colour([s for s in symbols if s in set(shown["asset"])])
     )
     band = base.mark_area(clip=True).encode(
         alt.Y("low:Q", title=f"{first} above {second}, bp"),
@@ -339,7 +339,9 @@ def _asset_colour(symbols: Sequence[str]) -> alt.Color:
 
 
 def _asset_legend(n: int) -> alt.Legend:
-    return alt.Legend(symbolLimit=40) if n <= FEW_N else alt.Legend(symbolLimit=40, orient="bottom", columns=10, rowPadding=1)
+    if n <= FEW_N:
+        return alt.Legend(symbolLimit=40, symbolOpacity=1)
+    return alt.Legend(symbolLimit=40, symbolOpacity=1, orient="bottom", columns=10, rowPadding=1)
 
 
 def _shown(column: str, decimals: int) -> pl.Expr:
