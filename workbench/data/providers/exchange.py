@@ -24,7 +24,7 @@ from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause, pause
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
-from workbench.data.providers.web import TIMEOUT_S, failure_of, no_credentials, response_of, status_failure
+from workbench.data.providers.web import TIMEOUT_S, failure_of, is_transport, no_credentials, response_of, status_failure
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 T = TypeVar("T")
@@ -307,6 +307,7 @@ def _failure(error: BaseException) -> CallFailure:
     for kind, cause in kinds:
         if isinstance(error, kind):
             return CallFailure(cause, words)
-    if isinstance(error, ccxt.NetworkError):
+    # ccxt calls a wrong certificate or address an error of the exchange; what `requests` said is behind it
+    if isinstance(error, ccxt.NetworkError) or (response is None and is_transport(error)):
         return failure_of(error)
     return CallFailure(Cause.REQUEST, words)

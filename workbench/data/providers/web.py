@@ -129,6 +129,11 @@ def failure_of(error: BaseException) -> CallFailure:
     return CallFailure(Cause.NETWORK, f"{type(chain[-1]).__name__} while the answer was read")
 
 
+def is_transport(error: BaseException) -> bool:
+    """Return whether a request that found no answer is behind an exception."""
+    return any(isinstance(e, requests.RequestException) and e.response is None for e in _chain(error))
+
+
 def response_of(error: BaseException) -> requests.Response | None:
     """Return the HTTP answer behind an exception, or None."""
     found = (e.response for e in _chain(error) if isinstance(e, requests.RequestException) and e.response is not None)

@@ -69,6 +69,15 @@ def test_one_trade_with_two_times_is_refused() -> None:
         maker.add([Trade(1, 6, 1.0, 1)])
 
 
+def test_volumes_are_the_floats_that_their_decimal_texts_read_as() -> None:
+    rng = random.Random(3)
+    for _ in range(500):
+        lots = [rng.randrange(1, 10 ** rng.randrange(2, 16)) for _ in range(rng.randrange(1, 5))]
+        made = aggregate([Trade(i + 1, i, 1.0, n) for i, n in enumerate(lots)], 60, 0, 60)
+        text = f"{sum(lots) // 10**8}.{sum(lots) % 10**8:08d}"
+        assert float(made.volume[0]) == float(text), text
+
+
 def test_sums_are_exact_at_any_size() -> None:
     many = [Trade(i + 1, i, 1.0, 10_000_001) for i in range(30)]  # 0.10000001 thirty times
     assert float(aggregate(many, 60, 0, 60).volume[0]) == 3.0000003
