@@ -26,8 +26,12 @@ DEPTH_MAX: Final = 500
 SPREADS_MAX: Final = 200
 SECONDS_MAX: Final = 10**14
 """`since` of Trades is in seconds below, in nanoseconds above."""
+DIGITS_MAX: Final = 19
+NUMBER_MAX: Final = 2**62
+"""Larger numbers in a query stand for this one: as nanoseconds it is the year 2116."""
 DAY_NS: Final = 86_400 * NS
 MARKET_DATA: Final = frozenset({"Ticker", "OHLC", "Trades", "Depth", "Spread"})
+UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
 INVALID: Final = "EGeneral:Invalid arguments"
 
 Query = Mapping[str, str]
@@ -82,7 +86,7 @@ class RestInterface:
     def _result(self, endpoint: str, query: Query) -> str:
         method = self._endpoints.get(endpoint)
         if method is None:
-            raise Refused("EGeneral:Unknown method")
+            raise Refused(UNKNOWN_METHOD)
         if self.mode is Mode.MAINTENANCE and endpoint in MARKET_DATA:
             raise Refused("EService:Unavailable")
         return method(query)
@@ -191,7 +195,7 @@ class RestInterface:
         now_ns = self.market.now_ns
         if "since" in query:
             since = _whole(query, "since", 0)
-            since_ns = since * NS if since < SECONDS_MAX else since
+            since_ns = min(since * NS, NUMBER_MAX) if since < SECONDS_MAX else since
             trades = self.market.trades(pair, since_ns, now_ns, count)
             last_ns = trades[-1].time_ns if trades else since_ns
         else:
@@ -241,9 +245,9 @@ def _whole(query: Query, name: str, default: int) -> int:
     text = query.get(name, "")
     if not text:
         return default
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS_MAX:
         raise Refused(f"{INVALID}:{name}")
-    return int(text)
+    return min(int(text), NUMBER_MAX)
 
 
 def _trade_text(trade: Trade, decimals: int) -> str:

@@ -17,16 +17,16 @@ from typing import Final
 
 from aiohttp import web
 
-from runtime.adapters.local_kraken.breakage import Answer, Delivery
+from runtime.adapters.local_kraken.breakage import Answer, Delivery, error_answer
 from runtime.adapters.local_kraken.clock import VirtualClock
 from runtime.adapters.local_kraken.control import Control
 from runtime.adapters.local_kraken.faults import FaultPlan
 from runtime.adapters.local_kraken.limits import RateLimit, RateRule
 from runtime.adapters.local_kraken.market import LocalMarket
-from runtime.adapters.local_kraken.rest import RestInterface
+from runtime.adapters.local_kraken.rest import UNKNOWN_METHOD, RestInterface
 from runtime.adapters.local_kraken.socket import Hub
 from runtime.adapters.local_kraken.stream import Stream
-from runtime.errors import EnvironmentFailure
+from runtime.errors import BallastError, EnvironmentFailure
 
 HOST: Final = "127.0.0.1"
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -73,6 +73,7 @@ class Venue:
         app = web.Application(middlewares=[_only_loopback])
         app.router.add_get("/0/public/{endpoint}", self._public)
         app.router.add_get("/v2", self._socket)
+        app.router.add_route("*", "/0/{other:.*}", self._unknown)
         self._control.add_routes(app)
         return app
 
@@ -145,6 +146,11 @@ class Venue:
             return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
         return await self._undelivered(request, answer)
 
+    async def _unknown(self, _request: web.Request) -> web.StreamResponse:
+        """Answer what is no public endpoint, a private one among them, as the venue answers a method it does not have."""
+        answer = error_answer(UNKNOWN_METHOD)
+        return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+
     async def _undelivered(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         """Hold an answer back, or end the connection before it is whole."""
         if answer.delivery is Delivery.STALL:
@@ -209,6 +215,7 @@ def serve(
 
     Raises:
         EnvironmentFailure: the port is taken.
+        UsageError: the speed is out of bounds.
     """
     started: Future[LocalKraken] = Future()
     stops: list[Callable[[], object]] = []
@@ -222,7 +229,7 @@ def serve(
     def body() -> None:
         try:
             asyncio.run(main())
-        except EnvironmentFailure as e:
+        except BallastError as e:
             started.set_exception(e)
 
     thread = threading.Thread(target=body, name="local-kraken")

@@ -165,6 +165,7 @@ def test_trades_of_equal_time_stay_apart_and_in_order(tmp_path: Path) -> None:
     assert [t.time_ns - 10**18 for t in found] == [0, 1, 2, 1_000]
     assert [(t.side, t.order_type) for t in found[:2]] == [("buy", "limit"), ("sell", "limit")]
     assert [t.trade_id for t in market.recent_trades(pair, 10**18 + 1, 5)] == [1, 2]
+    assert [t.trade_id for t in market.trades(pair, 10**18, 10**18 + 2)] == [2, 4]
     assert TradeFeed([one, two]).last_ns == 10**18 + 1_000
 
 

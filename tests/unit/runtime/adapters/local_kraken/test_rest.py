@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtime.adapters.local_kraken.breakage import Answer, Delivery
 from runtime.adapters.local_kraken.clock import VirtualClock
@@ -185,6 +187,32 @@ def test_depth_and_spread(rest: RestInterface) -> None:
 )
 def test_errors_are_the_venue_s(rest: RestInterface, endpoint: str, query: dict[str, str], said: str) -> None:
     assert error(rest, endpoint, **query) == said
+
+
+words = st.one_of(
+    st.text(max_size=30), st.integers(-5, 10**25).map(str), st.sampled_from(["XBTUSD", "SOLUSD,XBTUSD", ",", "٣٤", "1e9"])
+)
+
+
+@given(
+    st.sampled_from(["Time", "Assets", "AssetPairs", "Ticker", "OHLC", "Trades", "Depth", "Spread", "nothing"]),
+    st.dictionaries(st.sampled_from(["pair", "asset", "interval", "since", "count", "what"]), words),
+    st.sampled_from([*REST, None]),
+)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_question_has_an_answer(rest: RestInterface, endpoint: str, query: dict[str, str], fault: Fault | None) -> None:
+    if fault is not None:
+        rest.faults.add(Switch(fault, next_n=1))
+    answer = rest.answer(endpoint, {"pair": "XBTUSD"} | query)
+    if fault is None:
+        content = json.loads(answer.body)
+        assert ("result" in content) == (content["error"] == [])
+
+
+def test_a_time_beyond_64_bits_is_a_time_to_come(rest: RestInterface) -> None:
+    for since in ("99999999999999", "9223372036854775807", "9999999999999999999"):
+        assert result(rest, "Trades", pair="XBTUSD", since=since)["XXBTZUSD"] == []
+    assert error(rest, "Trades", pair="XBTUSD", since="9" * 5_000) == "EGeneral:Invalid arguments:since"
 
 
 def test_a_day_of_steps_gives_the_bytes_of_one_step(tmp_path: Path) -> None:

@@ -87,6 +87,13 @@ def test_the_property_above_sees_a_lost_lot_and_a_missed_extreme() -> None:
     assert "without a lot" in first_difference(made._replace(lots=np.array([992, *[1] * 8]) - [-8, *[1] * 8]), bar, 60)
 
 
+def test_the_first_microsecond_of_a_bar_is_free_even_in_the_fullest_bar() -> None:
+    n = 500_000  # two microseconds each
+    made = seeded.trades_of_bars(5, columns_of([(7, 9, 5, 8, n, n)], 1), 1)
+    assert first_difference(made, (7, 9, 5, 8, n, n), 1) == ""
+    assert int(made.time_ns[0]) == 1_699_920_000 * NS + 1_000
+
+
 def test_bars_one_by_one_are_bars_together() -> None:
     columns = columns_of([(100, 120, 90, 110, 1_000, 9), (110, 110, 110, 110, 5, 1), (110, 130, 100, 130, 10**9, 400)], HOUR_S)
     together = seeded.trades_of_bars(5, columns, HOUR_S)

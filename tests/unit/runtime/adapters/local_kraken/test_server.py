@@ -23,7 +23,7 @@ from runtime.adapters.local_kraken.limits import RateRule
 from runtime.adapters.local_kraken.market import LocalMarket
 from runtime.adapters.local_kraken.records import NS
 from runtime.adapters.local_kraken.server import LocalKraken, Settings, serve
-from runtime.errors import EnvironmentFailure
+from runtime.errors import EnvironmentFailure, UsageError
 from tests.support.local_kraken import HOUR_S, START_T, hourly, write_bars
 
 HOURS = 60
@@ -273,6 +273,18 @@ def test_a_stall_ends_by_itself(tmp_path: Path) -> None:
         local.venue.faults.add(Switch(Fault.STALL, next_n=1))
         with pytest.raises(ccxt.NetworkError):
             client_of(local).publicGetTime()
+
+
+def test_what_is_not_public_is_an_unknown_method(local: LocalKraken) -> None:
+    assert ask(local.url + "/0/private/Balance", {})["error"] == ["EGeneral:Unknown method"]
+    assert ask(local.url + "/0/public/Balance")["error"] == ["EGeneral:Unknown method"]
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        ask(local.url + "/elsewhere")
+
+
+def test_a_wrong_speed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a speed of -1"), serve(market_of(tmp_path), settings=Settings(speed=-1)):
+        pass
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
