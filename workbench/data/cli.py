@@ -63,13 +63,15 @@ def import_command(
     json: Json = False,
 ) -> None:
     """Import bars into the lake: all of the files, or nothing. Importing the same again changes nothing."""
+    from runtime.adapters.clock import SystemClock
     from workbench.data.ingest import import_bars
     from workbench.data.universe_store import find_universe
 
     version, _ = find_universe(home_path(out), universe)
     with progress() as report:
         provider = _provider(path, source, venue, interval, symbol or [], since, version, report)
-        result = import_bars(home_path(out), provider, correction=correction, universe=version, report=report)
+        now_t = SystemClock().now_t()
+        result = import_bars(home_path(out), provider, correction=correction, universe=version, now_t=now_t, report=report)
     if json:
         print_json(result.model_dump(mode="json") | {"series_n": len(result.series), "changed_n": result.changed_n})
         return

@@ -22,7 +22,7 @@ GATES: dict[str, tuple[Severity, str]] = {
     "timestamp": ("fatal", "an opening time before 2009 or after 2099: milliseconds or nanoseconds taken for seconds"),
     "future": ("fatal", "a bar that has not closed yet by the clock of this machine"),
     "off_grid": ("fatal", "an opening time that is no multiple of the interval"),
-    "interval": ("fatal", "no two bars as far apart as the interval says, most as far as a longer one says"),
+    "interval": ("fatal", "no two bars as far apart as the interval says, all on the grid of a longer one"),
     "not_finite": ("fatal", "NaN or infinity"),
     "non_positive": ("fatal", "a price that is zero or negative, or a negative volume or trade count"),
     "out_of_range": ("fatal", "a price or volume that the core's scaled 64-bit integers cannot hold"),

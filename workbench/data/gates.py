@@ -120,8 +120,8 @@ def _wrong_interval(t: Ints, series: Series) -> list[Finding]:
         return []
     steps, counts = np.unique(np.diff(t), return_counts=True)
     usual = int(steps[counts.argmax()])
-    if int(steps[0]) <= series.interval_t or usual not in INTERVAL_NAMES:
-        return []
+    if int(steps[0]) <= series.interval_t or usual not in INTERVAL_NAMES or bool((t % usual != 0).any()):
+        return []  # a quiet market has bars of this interval far apart, but not on the grid of a longer one
     what = f"no two are {series.interval_t} s apart and most are {usual} s apart: bars of {INTERVAL_NAMES[usual]}"
     return _rows("interval", series, t, np.ones(len(t), dtype=np.bool_), what)
 

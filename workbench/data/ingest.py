@@ -104,6 +104,7 @@ def import_bars(
     series: Sequence[SeriesRef] | None = None,
     correction: str = "",
     universe: Universe | None = None,
+    now_t: int | None = None,
     report: Report = silent,
 ) -> ImportResult:
     """Import series of a provider into the lake.
@@ -114,6 +115,7 @@ def import_bars(
         series: which of its series; default all.
         correction: why bars on record may change; empty = they may not.
         universe: whose symbols are imported; others are skipped by name with a finding.
+        now_t: the clock, seconds UTC, that no bar may be ahead of; None = no clock is asked.
         report: told per series.
 
     Raises:
@@ -122,7 +124,8 @@ def import_bars(
         VerificationError: a lake file is damaged, and these bars are not the ones it held.
         EnvironmentFailure: the lake cannot be written.
     """
-    return import_received(home, receive(provider, series=series, universe=universe, report=report), correction, report=report)
+    received = receive(provider, series=series, universe=universe, now_t=now_t, report=report)
+    return import_received(home, received, correction, report=report)
 
 
 def receive(
@@ -130,6 +133,7 @@ def receive(
     *,
     series: Sequence[SeriesRef] | None = None,
     universe: Universe | None = None,
+    now_t: int | None = None,
     report: Report = silent,
 ) -> Received:
     """Read and check series of a provider; nothing is written. See `import_bars`."""
@@ -155,7 +159,7 @@ def receive(
             expected=f"symbols of universe {universe.version}, such as {universe.symbol(refs[0].venue, 'BTC')} at {refs[0].venue}",
             action="rename the file to the venue's symbol, or choose another folder",
         )
-    bars = _read_all(provider, known, report)
+    bars = _read_all(provider, known, now_t, report)
     pieces = {r.key: split(bars[r.key], r.interval) for r in known}
     return Received(provider, tuple(known), bars, pieces, tuple(skipped))
 
@@ -207,7 +211,7 @@ def absorb(home: Path, deliveries: Sequence[Delivery], *, restatement: str = "")
     return bring(home, arrivals, restatement, exact=False) if arrivals else []
 
 
-def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], report: Report) -> dict[str, Bars]:
+def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], now_t: int | None, report: Report) -> dict[str, Bars]:
     """Read and check every series; one message tells all that is wrong."""
     bars: dict[str, Bars] = {}
     unreadable: list[BallastError] = []
@@ -219,7 +223,7 @@ def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], report: Report) 
         except DataError as e:
             unreadable.append(e)
             continue
-        malformed += form_findings(bars[ref.key], Series(ref.symbol, ref.key, interval_seconds(ref.interval)))
+        malformed += form_findings(bars[ref.key], Series(ref.symbol, ref.key, interval_seconds(ref.interval)), now_t)
     report("read and check bars", len(refs), len(refs))
     if unreadable:
         first = unreadable[0]

@@ -38,8 +38,11 @@ def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def _findings(rows: Sequence[FindingSummary]) -> RenderableType:
     if not rows:
         return Text("No findings.")
-    cells = [(r.gate, r.symbol, str(r.findings_n), str(r.accepted_n), str(r.rows_n), r.example) for r in rows]
-    table = plain_table("Findings", ("gate", "symbol", "n", "accepted", "bars", "worst"), cells, flexible="worst")
+    cells = [
+        (r.gate, r.symbol, str(r.findings_n), str(r.accepted_n), str(r.certified_n), str(r.rows_n), r.example) for r in rows
+    ]
+    columns = ("gate", "symbol", "n", "accepted", "certified", "bars", "worst")
+    table = plain_table("Findings", columns, cells, flexible="worst")
     for row, summary in zip(table.rows, rows, strict=True):
         row.style = STYLES[summary.severity]
     return table

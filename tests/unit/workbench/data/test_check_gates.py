@@ -93,6 +93,7 @@ def test_a_bar_of_the_future_is_fatal_before_an_import(tmp_path: Path, capsys: p
     assert gates(check_files(FileProvider(tmp_path), now_t=END_T - HOUR_T - 1)) == [("future", "XBTUSD", 1)]
     write_series(tmp_path, KEY, some_bars(start_t=START_T + 10 * 365 * 86_400))
     assert [f["gate"] for f in run(capsys, "data", "check", str(tmp_path), code=4)["findings"]] == ["future"]  # type: ignore[attr-defined]
+    assert "future in kraken-spot/1h/XBTUSD" in str(run(capsys, "data", "import", str(tmp_path), code=4)["error"])
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------

@@ -108,6 +108,9 @@ def test_a_whole_file_of_another_interval_is_malformed_from_24_bars_on() -> None
     assert gates_of(form_findings(some_bars(24, step_t=86_400), SERIES)) == [("interval", 24)]
     assert form_findings(some_bars(23, step_t=86_400), SERIES) == []
     assert form_findings(some_bars(40, step_t=7_200), SERIES) == [], "two hours are no interval: bars with holes"
+    quiet = some_bars(40, step_t=86_400)
+    quiet.t[20:] += 7_200
+    assert form_findings(quiet, SERIES) == [], "off the days' grid: hours of a quiet market"
     mixed = some_bars(40, step_t=86_400)
     mixed.t[39] = mixed.t[38] + HOUR_T
     assert form_findings(mixed, SERIES) == [], "two bars one interval apart: not certain"
