@@ -12,6 +12,7 @@ from runtime.progress import Report
 from workbench.data.lake import Lake
 from workbench.data.providers import BarProvider, SeriesRef
 from workbench.data.providers.calls import CallLedger
+from workbench.data.prune import prune_lake
 from workbench.data.sync.board import Pulse
 from workbench.data.sync.plan import OVERLAP_BARS, Task, plan_backfill, plan_sync
 from workbench.data.sync.reader import Stop
@@ -98,7 +99,7 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
                 provider = job.open(asked, interval, state, stop.sleep, pulse.report)
                 name = source_name(provider, asked.options)
                 refs, unknown = _known(name, provider.series())
-                skipped += unknown
+                skipped += [*unknown, *_not_listed(name, asked.symbols, interval, refs)]
                 state.remember(Source(name, asked.kind, asked.options))
                 tasks += plan_backfill(state, catalog, name, provider, refs, since_t, until_t)
             result = run_tasks(
@@ -112,7 +113,7 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
                 watch=job.watch,
                 batch_s=job.batch_s,
             )
-    return result.model_copy(update={"series": (*result.series, *skipped)})
+        return result.model_copy(update={"series": (*result.series, *skipped), "pruned_n": _prune(job)})
 
 
 def sync(job: Job, asked: Asked) -> SyncResult:
@@ -149,7 +150,7 @@ def sync(job: Job, asked: Asked) -> SyncResult:
             )
             for s in lost:
                 state.ended(s.source, s.series, s.verdict, s.detail)
-    return result.model_copy(update={"series": (*result.series, *lost)})
+        return result.model_copy(update={"series": (*result.series, *lost), "pruned_n": _prune(job)})
 
 
 Plan = Callable[[str, BarProvider, Sequence[SeriesRef]], list[Task]]
@@ -224,6 +225,26 @@ def _known(source: str, refs: Sequence[SeriesRef]) -> tuple[list[SeriesRef], lis
     known = [r for r in refs if universe.resolve(r.venue, r.symbol) is not None]
     detail = f"not in universe {universe.version}"
     return known, [_lost(source, r.key, SKIPPED, detail, "", 0) for r in refs if r not in known]
+
+
+def _not_listed(source: str, symbols: Sequence[str], interval: str, refs: Sequence[SeriesRef]) -> list[SeriesResult]:
+    """Return what is said of assets that were asked for by name and that the source does not list."""
+    universe = load_universe()
+    listed = {listing.asset for r in refs if (listing := universe.resolve(r.venue, r.symbol)) is not None}
+    venue = refs[0].venue if refs else source
+    return [
+        _lost(source, f"{venue}/{interval}/{asset}", GONE, f"{source} does not list it", "", 0)
+        for asset in symbols
+        if asset not in listed
+    ]
+
+
+def _prune(job: Job) -> int:
+    """Remove files of the lake that growth has replaced; return how many."""
+    try:
+        return len(prune_lake(job.home, now_s=job.clock()))
+    except BallastError:  # the lake is busy, or a dataset is damaged: nothing was removed, and `ballast data prune` says why
+        return 0
 
 
 def _lost(source: str, series: str, verdict: str, detail: str, action: str, exit_code: int) -> SeriesResult:

@@ -65,13 +65,14 @@ class SeriesResult(BaseModel):
 
 
 class SyncResult(BaseModel):
-    """What a backfill or sync did."""
+    """What a backfill or sync did; `pruned_n` files of the lake that nothing needs any longer were removed."""
 
     model_config = ConfigDict(frozen=True)
 
     series: tuple[SeriesResult, ...]
     calls_n: int
     elapsed_s: float
+    pruned_n: int = 0
 
     @property
     def failed(self) -> list[SeriesResult]:

@@ -107,6 +107,30 @@ def test_a_symbol_outside_the_universe_is_skipped_by_name(
     assert [e.key for e in Lake(home).catalog().entries] == ["binance-spot/1h/BTCUSDT"]
 
 
+def test_an_asset_asked_for_by_name_and_not_listed_is_named(
+    venue: FaultyVenue, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(capsys, *begin(venue, "--symbol", "KAS"))
+    last = found["series"][-1]  # type: ignore[index]
+    assert (last["series"], last["verdict"]) == ("kraken-spot/1h/KAS", "absent")
+
+
+def test_a_sync_removes_the_files_that_growth_replaced(
+    venue: FaultyVenue, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def files() -> set[Path]:
+        return set((filled / "lake").rglob("*.parquet"))
+
+    before = files()
+    assert run(capsys, "sync")["pruned_n"] == 0, "a reader may still want them"
+    assert before < files()
+    for path in before:
+        os.utime(path, (0, 0))
+    assert run(capsys, "sync")["pruned_n"] == len(before)
+    assert not before & files()
+    assert Lake(filled).digest() == run(capsys, "status")["lake_digest"]
+
+
 def test_nothing_to_sync_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = run(capsys, "sync", code=2)["error"]
     assert "nothing to sync" in error["got"]  # type: ignore[index]
