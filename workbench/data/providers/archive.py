@@ -76,6 +76,7 @@ class ArchiveProvider:
         self._universe = universe or load_universe()
         self._assets = None if assets is None else frozenset(assets)
         self._sources: dict[str, list[Source]] | None = None
+        self._zips: dict[Path, zipfile.ZipFile] = {}  # a directory of 10,000 members is read once, not once a series
         self.skipped_n = 0
         """Files of other pairs and intervals that were passed over."""
 
@@ -106,7 +107,7 @@ class ArchiveProvider:
             raise DataError(
                 f"{ref.key} is not in {self._path.name}", expected="one of its series", action="choose another series"
             )
-        parts = [(read_source(s), s.origin) for s in sources]
+        parts = [(self._read(s), s.origin) for s in sources]
         bars = _together(parts, ref)
         end_t = int(bars.t.max()) + INTERVALS[ref.interval]
         yield Page(within(bars, since_t, until_t), end_t if until_t is None else min(end_t, until_t))
@@ -144,6 +145,20 @@ class ArchiveProvider:
         if listing is None or self._quote not in (None, listing.quote):
             return None
         return f"{KRAKEN}/{interval}/{match[1]}" if self._assets is None or listing.asset in self._assets else None
+
+    def _read(self, source: Source) -> Bars:
+        """Return the bars of one CSV file."""
+        if not source.member:
+            return read_csv(source.path, source.path.name)
+        where = f"{source.path.name}: {PurePosixPath(source.member).name}"
+        try:
+            if source.path not in self._zips:
+                self._zips[source.path] = zipfile.ZipFile(source.path)
+            # zipfile stops at the size the directory states, checked before, and compares the checksum there.
+            content = self._zips[source.path].read(source.member)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError) as e:
+            raise DataError(f"{where}: damaged: {e}", expected="a complete member", action="download the archive again") from e
+        return read_csv(content, where)
 
 
 def _contents(file: Path) -> Iterator[tuple[Source, str]]:
@@ -188,24 +203,6 @@ def _members(file: Path) -> list[zipfile.ZipInfo]:
 
 def _hostile(file: Path, got: str, expected: str) -> DataError:
     return DataError(f"{file.name}: {got}", expected=expected, action="download the archive from Kraken again")
-
-
-def read_source(source: Source) -> Bars:
-    """Return the bars of one CSV file.
-
-    Raises:
-        DataError: it cannot be read or is not in the promised form.
-    """
-    if not source.member:
-        return read_csv(source.path, source.path.name)
-    where = f"{source.path.name}: {PurePosixPath(source.member).name}"
-    try:
-        with zipfile.ZipFile(source.path) as z, z.open(source.member) as f:
-            # zipfile stops at the size the directory states, checked above, and compares the checksum there.
-            content = f.read()
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, OSError) as e:
-        raise DataError(f"{where}: damaged: {e}", expected="a complete member", action="download the archive again") from e
-    return read_csv(content, where)
 
 
 def _together(parts: Sequence[tuple[Bars, str]], ref: SeriesRef) -> Bars:

@@ -110,6 +110,14 @@ def test_waits_double_to_a_bound_and_depend_on_the_seed_alone() -> None:
     assert all(0.5 * min(2.0**n, WAIT_S_MAX) <= w <= min(2.0**n, WAIT_S_MAX) for n, w in enumerate(waits(1)))
 
 
+def test_a_pause_that_is_asked_for_is_kept() -> None:
+    clock = Clock()
+    failures = [CallFailure(Cause.LIMIT, "", 45.0), CallFailure(Cause.SERVER, "", 0.1)]
+    Calls("X", Budget("x", 0.0), sleep=clock.sleep).call("a", Script(*failures))
+    assert clock.waits[0] == 45.0
+    assert 1.0 <= clock.waits[1] <= 2.0, "and never shortens the backoff"
+
+
 def test_a_long_pause_is_not_waited_for() -> None:
     clock = Clock()
     with pytest.raises(EnvironmentFailure, match="it asks for 301 s of pause"):

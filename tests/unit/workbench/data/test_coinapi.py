@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
 import keyring
 import keyring.backend
 import keyring.errors
@@ -115,6 +118,16 @@ def test_bars_are_the_same_whatever_one_answer_was(name: str, at: int) -> None:
         server.faults = [*[Fault()] * at, FAULTS[name]]
         got = read_series(provider, ref)
     assert got.digest == some_bars(N, trades=True).take(slice(0, CLOSED_N)).digest
+
+
+def test_a_pause_is_told_in_seconds_or_as_a_date_by_the_server_s_clock() -> None:
+    waits: list[float] = []
+    with serve_coinapi(coinapi()) as server:
+        at = format_datetime(datetime.fromtimestamp(NOW_T + 77, UTC), usegmt=True)
+        server.faults = [Fault(status=429, headers={"Retry-After": after}) for after in ("45", at, "soon")]
+        CoinApiProvider(url=server.url, call_interval_ms=0, sleep=waits.append).series()
+    assert waits[:2] == [45.0, 77.0]
+    assert 2.0 <= waits[2] <= 4.0, "what cannot be read is no pause"
 
 
 def test_a_refused_key_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.adapters.local_kraken.faults import Fault as VenueFault
+from runtime.adapters.local_kraken.faults import Switch
 from runtime.errors import DataError, EnvironmentFailure, UsageError
 from tests.support.bars import HOUR_T, START_T, some_bars, without
 from tests.support.binance import LoopbackBinance, serve_binance
@@ -159,3 +161,12 @@ def test_kraken_through_ccxt_equals_kraken(tmp_path: Path) -> None:
     assert np.array_equal(left.t, right.t), "repeated closes are no bars in either"
     assert len(left) == 58 - 3
     assert all(np.array_equal(values, dict(left.columns())[name]) for name, values in right.columns())
+
+
+def test_an_answer_ccxt_cannot_read_is_never_taken_for_no_candles(tmp_path: Path) -> None:
+    with serve_bars(tmp_path, {"XBTUSD": venue_bars(N)}, now_t=NOW_T) as venue:
+        provider = ExchangeProvider("kraken", since_t=START_T, url=venue.url, call_interval_ms=0, sleep=lambda _: None)
+        (ref,) = provider.series()
+        venue.venue.faults.add(Switch(VenueFault.TRUNCATED_JSON, "OHLC", every_n=1))
+        with pytest.raises(EnvironmentFailure, match=r"failed 5 times: answer in an unknown form \(no complete JSON\)"):
+            list(provider.pages(ref))
