@@ -122,7 +122,9 @@ def lake_strands(
     if missing or not found:
         have = sorted({f"{e.venue}/{e.interval}" for e in lake.catalog().entries})
         raise DataError(
-            f"the lake has no {venue or 'any venue'}/{interval} bars" + (f" of {', '.join(missing)}" if missing else ""),
+            f"the lake has no {interval} bars"
+            + (f" of {', '.join(missing)}" if missing else "")
+            + (f" at {venue}" if venue else ""),
             expected="imported series; the lake has " + (", ".join(have) or "nothing"),
             action="import them with `ballast data import`",
         )

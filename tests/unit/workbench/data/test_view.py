@@ -214,7 +214,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     [
         ({"venue": "binance-spot", "symbols": ["DOGE"]}, UsageError, "DOGE"),
         ({"symbols": ["DOGE"]}, DataError, "DOGE"),
-        ({"venue": "kraken-spot", "symbols": ["SOL"]}, DataError, "of SOL"),
+        ({"venue": "kraken-spot", "symbols": ["SOL"]}, DataError, "no 1h bars of SOL at kraken-spot"),
         ({"venue": "nowhere"}, DataError, "nowhere"),
         ({"interval": "1m"}, DataError, "kraken-spot/1d"),
         ({"interval": "2h"}, UsageError, "one of 1m"),
