@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from runtime.errors import GateError
 from tests.support.bars import tree
 from workbench.data.bars import Bars, read_parquet
+from workbench.data.certify import certify_gap
 from workbench.data.check import CheckResult, check_files, check_lake
 from workbench.data.datasets import DatasetManifest, draft_dataset
 from workbench.data.findings import Finding
@@ -312,3 +314,20 @@ def test_rows_of_findings_are_bars_of_the_files(seen: Seen) -> None:
         assert (min(f.rows), max(f.rows)) == (f.first_t, f.last_t if f.rows_n <= 100 else max(f.rows)), f.name
         checked += 1
     assert checked > 200
+
+
+def test_an_outage_can_be_certified_and_the_sources_hole_cannot(real_data: Path, tmp_path: Path) -> None:
+    """The missing hour of 2023-03-24 is missing in the second download too; Binance's four-hour bars disprove BTC's hole."""
+    provider = FileProvider(real_data)
+    wanted = {f"binance-spot{s}" for s in ("/1h/SHIBUSDT", "-b/1h/SHIBUSDT", "/1h/BTCUSDT", "/4h/BTCUSDT")}
+    import_bars(tmp_path, provider, series=[r for r in provider.series() if r.key in wanted])
+    who = {"author": "a.b", "reason": "spot trading was halted"}
+    made = certify_gap(tmp_path, "binance-spot/1h/SHIBUSDT", t("2023-03-24T13:00"), None, **who, now_t=t("2026-01-01"))
+    assert [e.kind for e in made.evidence] == ["both sources lack it"]
+    marked = [f for f in check_lake(tmp_path, symbols=["SHIBUSDT"]).findings if f.certificate]
+    assert [(f.first_t, f.accepted, f.certificate) for f in marked] == [(t("2023-03-24T13:00"), True, made.digest)]
+    hole = next(f for f in check_lake(tmp_path, symbols=["BTCUSDT"]).findings if f.gate == "gap" and f.rows_n > HOLE_N)
+    with pytest.raises(GateError, match=r"binance-spot/4h/BTCUSDT \(other interval\) has 11\d\d bars there"):
+        certify_gap(
+            tmp_path, "binance-spot/1h/BTCUSDT", hole.first_t, hole.last_t, **who, now_t=0, evidence=["outage: nobody traded"]
+        )
