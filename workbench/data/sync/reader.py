@@ -35,11 +35,21 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Reread:
+    """What a source still has of [since_t, until_t), which was on record before: opening times, int64 [N]."""
+
+    since_t: int
+    until_t: int
+    t: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class End:
-    """Task number `task_n` has ended; `error` tells why it is not whole."""
+    """Task number `task_n` has ended; `error` tells why it is not whole, `reread` what it read again."""
 
     task_n: int
     error: BallastError | None = None
+    reread: Reread | None = None
 
 
 Emit = Callable[[Piece | End], None]
@@ -83,9 +93,18 @@ class Reader:
         try:
             mark = self.task.mark
             base = Reached(mark.whole, mark.scanned_from_t, mark.scanned_until_t) if mark else None
+            reread = None
             for span in self.task.spans:
-                base = self._read_front(span, base) if span.front and base else self._read(span, base)
-            self.emit(End(self.task_n))
+                if span.front and base:
+                    base = self._read_front(span, base)
+                    continue
+                until_t = base.until_t if base else None
+                base, reached_t, times = self._read(span, base)
+                if span.since_t is not None and until_t is not None and span.since_t < until_t:
+                    until_t = min(until_t, reached_t)  # a stale answer may end before the watermark
+                    t = np.concatenate([np.empty(0, dtype=np.int64), *times])
+                    reread = Reread(span.since_t, until_t, t[t < until_t])
+            self.emit(End(self.task_n, reread=reread))
         except BallastError as e:
             self.emit(End(self.task_n, e))
         except Stopped:
@@ -103,14 +122,17 @@ class Reader:
         self.emit(Piece(self.task_n, None, base))
         return base
 
-    def _read(self, span: Span, base: Reached | None) -> Reached | None:
-        """Hand over a span's pages; each moves the watermark."""
+    def _read(self, span: Span, base: Reached | None) -> tuple[Reached | None, int, list[np.ndarray]]:
+        """Hand over a span's pages, each of which moves the watermark; return it, the last page's end and the opening times."""
+        times: list[np.ndarray] = []
+        until_t = span.since_t or 0
         for until_t, bars in self._pages(span):
             base = base or Reached(span.since_t is None, span.since_t, until_t)
             from_t = int(bars.t[0]) if base.from_t is None and bars is not None else base.from_t
             base = Reached(base.whole, from_t, max(base.until_t, until_t))
             self.emit(Piece(self.task_n, bars, base))
-        return base
+            times += [bars.t] if bars is not None else []
+        return base, until_t, times
 
     def _pages(self, span: Span) -> Iterator[tuple[int, Bars | None]]:
         """Yield where each page of a span ends and its bars, checked."""

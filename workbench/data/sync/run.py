@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from runtime.errors import EXIT_OK, BallastError, EnvironmentFailure
@@ -25,6 +26,7 @@ from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import End, Piece, Reader, Stop
 from workbench.data.sync.state import SyncState
 from workbench.data.sync.writer import BATCH_BARS, BATCH_S, Tally, Writer
+from workbench.data.universe import iso
 
 LOCK_NAME: Final = ".sync-lock"
 TICK_S: Final = 0.1
@@ -45,7 +47,8 @@ class SeriesResult(BaseModel):
         added_n, late_n, changed_n: bars new to the lake, of these late ones, and bars whose values changed.
         rows_n: bars the lake has now.
         scanned_until_t: its watermark, seconds UTC; None when there is none yet.
-        detail, action, exit_code: of a failure.
+        withdrawn_n: bars on record that the source had no more when they were read again; they stay.
+        detail, action, exit_code: of a failure; `detail` tells of withdrawn bars too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +62,7 @@ class SeriesResult(BaseModel):
     changed_n: int
     rows_n: int
     scanned_until_t: int | None
+    withdrawn_n: int = 0
     detail: str = ""
     action: str = ""
     exit_code: int = EXIT_OK
@@ -204,7 +208,8 @@ def run_tasks(
             stop.everyone.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    results = [_result(task, tally) for task, tally in zip(tasks, writer.tallies, strict=True)]
+    withdrawn = _withdrawn(home, tasks, writer.tallies)
+    results = [_result(task, tally, gone) for task, tally, gone in zip(tasks, writer.tallies, withdrawn, strict=True)]
     for r in results:
         state.ended(r.source, r.series, r.verdict, r.detail)
     return SyncResult(series=tuple(results), calls_n=board.calls(), elapsed_s=round(board.elapsed_s, 3))
@@ -227,6 +232,7 @@ def _write_all(
         elif item is not None:
             if item.error is not None:
                 writer.fail(item.task_n, item.error)
+            writer.tallies[item.task_n].reread = item.reread
             board.rows[item.task_n].status = "failed" if item.error is not None else "done"
         writer.write_if_due()
         watch(board)
@@ -238,8 +244,29 @@ def _write_all(
     watch(board)
 
 
-def _result(task: Task, tally: Tally) -> SeriesResult:
+def _withdrawn(home: Path, tasks: Sequence[Task], tallies: Sequence[Tally]) -> list[np.ndarray]:
+    """Return per task the opening times on record that its source had no bar of when it was read again.
+
+    Such bars stay on record: nobody knows who is right, so it is said and nothing is changed.
+    """
+    lake = Lake(home)
+    catalog = lake.catalog()
+    found = []
+    for task, tally in zip(tasks, tallies, strict=True):
+        entry, again = catalog.get(task.ref.key), tally.reread
+        if entry is None or again is None or tally.error is not None:
+            found.append(np.empty(0, dtype=np.int64))
+            continue
+        held = lake.read(entry.key, entry.current.segments, again.since_t, again.until_t).t
+        found.append(held[~np.isin(held, again.t)])
+    return found
+
+
+def _result(task: Task, tally: Tally, withdrawn: np.ndarray) -> SeriesResult:
     error: BallastError | None = tally.error
+    detail = ""
+    if len(withdrawn):
+        detail = f"{len(withdrawn)} bars on record are not in {task.source} any more, first {iso(int(withdrawn[0]))}; they stay"
     return SeriesResult(
         series=task.ref.key,
         source=task.source,
@@ -250,7 +277,8 @@ def _result(task: Task, tally: Tally) -> SeriesResult:
         changed_n=tally.changed_n,
         rows_n=tally.rows_n,
         scanned_until_t=tally.mark.scanned_until_t if tally.mark else None,
-        detail=error.got if error else "",
+        withdrawn_n=len(withdrawn),
+        detail=error.got if error else detail,
         action=error.action if error else "",
         exit_code=error.exit_code if error else EXIT_OK,
     )

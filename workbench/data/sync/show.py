@@ -39,12 +39,15 @@ def show_result(console: Console, title: str, result: SyncResult) -> None:
     styles = [_style(s) for s in result.series]
     _print(console, title, names, rows, styles, right=range(1, 5))
     show_failures(console, [(s.series, f"{s.detail}; {s.action}") for s in result.failed])
+    for s in result.series:
+        if s.withdrawn_n:
+            console.print(Text.assemble(("note ", NEWS), f"{s.series}: {s.detail}"), soft_wrap=True)
     console.print(sums(result))
 
 
 def _style(s: SeriesResult) -> str:
     quiet = s.verdict in {"skipped", "absent"}
-    return FAILED if s.verdict == "failed" else "dim" if quiet else NEWS if s.late_n or s.changed_n else ""
+    return FAILED if s.verdict == "failed" else "dim" if quiet else NEWS if s.late_n or s.changed_n or s.withdrawn_n else ""
 
 
 def sums(result: SyncResult) -> str:

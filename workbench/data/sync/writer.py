@@ -13,7 +13,7 @@ from workbench.data.bars import Bars
 from workbench.data.ingest import Delivery, absorb
 from workbench.data.sync.board import Board, Monotonic
 from workbench.data.sync.plan import Task
-from workbench.data.sync.reader import Piece, Reached, Stop, in_order
+from workbench.data.sync.reader import Piece, Reached, Reread, Stop, in_order
 from workbench.data.sync.state import SyncState, Watermark
 
 BATCH_BARS: Final = 250_000
@@ -32,6 +32,7 @@ class Tally:
     rows_n: int = 0
     mark: Watermark | None = None
     error: BallastError | None = None
+    reread: Reread | None = None
 
 
 @dataclass(slots=True)

@@ -131,6 +131,23 @@ def test_sync_brings_new_late_and_restated_bars_with_evidence(tmp_path: Path) ->
     assert Lake(tmp_path).digest() == digest, "a further sync changes nothing"
 
 
+def test_a_bar_that_the_source_has_no_more_stays_and_is_told(tmp_path: Path) -> None:
+    provider = source()
+    whole = provider.bars["XBTUSD"]
+    backfill(tmp_path, provider)
+    digest = Lake(tmp_path).digest()
+    assert [s.withdrawn_n for s in sync(tmp_path, provider).series] == [0, 0, 0]
+    gone = len(whole) - 7
+    provider.bars["XBTUSD"] = whole.take(np.delete(np.arange(len(whole)), gone))
+    result = sync(tmp_path, provider)
+    assert [s.withdrawn_n for s in result.series] == [0, 0, 1]
+    assert result.exit_code == 0
+    assert result.series[2].detail.startswith("1 bars on record are not in memory any more, first 2024-01-13T05:00Z")
+    assert Lake(tmp_path).digest() == digest
+    provider.now_t -= 9 * HOUR
+    assert [s.withdrawn_n for s in sync(tmp_path, provider).series] == [0, 0, 0], "an answer that ends early withdraws nothing"
+
+
 def test_a_backfill_refuses_a_restated_bar_and_says_what_records_it(tmp_path: Path) -> None:
     provider = source()
     backfill(tmp_path, provider)
