@@ -206,9 +206,10 @@ def _mixed(t: Ints, series: Series) -> list[Finding]:
     step, found = np.diff(t), []
     edges = np.flatnonzero(np.diff(step)) + 1
     first, last = np.concatenate(([0], edges)), np.concatenate((edges, [len(step)]))
-    for a, b in zip(first.tolist(), last.tolist(), strict=True):
-        long = int(step[a]) if b > a else 0
-        if b - a < MIX_RUN_N or long <= series.interval_t or long not in INTERVAL_NAMES:
+    candidates = (last - first >= MIX_RUN_N) & (step[first] > series.interval_t) if len(step) else first < 0
+    for a, b in zip(first[candidates].tolist(), last[candidates].tolist(), strict=True):
+        long = int(step[a])
+        if long not in INTERVAL_NAMES:
             continue
         detail = f"{b - a + 1} bars {long} s apart among bars of {series.interval_t} s: as of {INTERVAL_NAMES[long]}"
         found.append(finding("interval_mix", series.symbol, series.name, t[a], t[b], b - a + 1, detail, t[a : b + 1]))
