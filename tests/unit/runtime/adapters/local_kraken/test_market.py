@@ -85,6 +85,14 @@ def test_kept_candles_are_built_ones(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert len(kept._rows) <= 21
 
 
+def test_time_never_goes_back(tmp_path: Path) -> None:
+    market = LocalMarket.open([sol(tmp_path)], seed=1)
+    assert market.now_ns == market.last_ns + 1 == (START_T + 50 * HOUR_S) * NS
+    for to_ns, now_ns in ((5, market.now_ns), (market.now_ns + 7, market.now_ns + 7), (market.now_ns, market.now_ns + 7)):
+        market.advance(to_ns)
+        assert market.now_ns == now_ns
+
+
 def test_a_day_without_trades_has_no_summary(tmp_path: Path) -> None:
     market = LocalMarket.open([sol(tmp_path)], seed=1)
     (pair,) = market.pairs
