@@ -34,6 +34,8 @@ class Advance(_Command):
     to_ns: int | None = None
     to: datetime | None = None
     by_s: float | None = None
+    flush: bool = True
+    """Whether the answer waits until every WebSocket message was written; else until it was queued."""
 
     def target_ns(self, now_ns: int) -> int:
         """Return the time to go to.
@@ -102,7 +104,8 @@ class Control:
 
     async def _advance(self, body: bytes) -> Json:
         venue = self._venue
-        await venue.advance(Advance.model_validate_json(body).target_ns(venue.tick()))
+        wanted = Advance.model_validate_json(body)
+        await venue.advance(wanted.target_ns(venue.tick()), flush=wanted.flush)
         return await self._now(b"")
 
     async def _speed(self, body: bytes) -> Json:

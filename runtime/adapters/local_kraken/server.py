@@ -85,11 +85,15 @@ class Venue:
             self.hub.publish(to_ns)
         return self.market.now_ns
 
-    async def advance(self, to_ns: int) -> int:
-        """Move the virtual time on, return when every WebSocket message about it was written; the new time, nanoseconds UTC."""
+    async def advance(self, to_ns: int, *, flush: bool = True) -> int:
+        """Move the virtual time on and return it (nanoseconds UTC) when every WebSocket message about it was written.
+
+        Without `flush`: when every message was queued.
+        """
         self.clock.advance(to_ns)
         now_ns = self.tick()
-        await self.hub.flush()
+        if flush:
+            await self.hub.flush()
         return now_ns
 
     async def run(self, stop: asyncio.Event, port: int, ready: Callable[[str], None]) -> None:

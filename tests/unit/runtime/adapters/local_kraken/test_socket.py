@@ -222,6 +222,30 @@ def test_a_disconnect_ends_the_stream_where_it_happens_and_a_new_connection_gets
     run(folder, scene)
 
 
+def test_every_connection_hears_the_same(folder: Path) -> None:
+    async def scene(place: Venue, one: Client) -> None:
+        async with client(place.url) as other:
+            for each in (other, one):
+                await follow_all(each)
+            for each in (other, one):
+                each.texts.clear()
+            for _ in range(3):
+                await place.step(600 * NS)
+            for each in (other, one):
+                await each.settle()
+            assert one.texts[:-1] == other.texts[:-1]
+            assert len(one.texts) > 200
+            await one.subscribe("book", *BOTH, method="unsubscribe", depth=10)
+            await one.settle()
+            one.texts.clear()
+            await place.step(600 * NS)
+            await one.settle()
+            heard = {json.loads(text).get("channel") for text in one.texts}
+            assert heard - {"heartbeat", None} == {"trade", "ohlc", "ticker"}
+
+    run(folder, scene)
+
+
 def test_a_stalled_connection_says_nothing_any_more(folder: Path) -> None:
     async def scene(place: Venue, one: Client) -> None:
         await one.subscribe("ticker", "BTC/USD")
