@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.canonical import canonical_json, digest, sha256_file
@@ -355,7 +356,10 @@ def _write(target: Path, bars: Bars) -> str:
     """Write a file of bars, whole or not at all, and return its SHA-256."""
     with atomic_path(target) as temporary:
         # Level 1 takes a quarter less time than the default, level 3, and a sixth more room; both are read equally fast.
-        to_frame(bars).write_parquet(temporary, compression="zstd", compression_level=1)
+        try:
+            to_frame(bars).write_parquet(temporary, compression="zstd", compression_level=1)
+        except pl.exceptions.PolarsError as e:  # a full disk speaks through the Parquet writer, which hides what it is
+            raise OSError(str(e).splitlines()[0].rpartition("IO error: ")[2]) from e
         return sha256_file(temporary)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from runtime.cli import main
 from runtime.errors import EnvironmentFailure
+from tests.support.bar_sources import hourly
 from tests.support.bars import some_bars, write_series
 from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
 from workbench.data import commands_sync
@@ -270,6 +271,26 @@ def test_a_full_disk(venue: FaultyVenue, home: Path, limit_bytes: int) -> None:
     assert not list(home.rglob(".partial-*"))
     assert main(list(arguments)) == 0, "with room again it goes on"
     assert len(Lake(home).catalog().entries) == 3
+
+
+@pytest.mark.parametrize("command", ["import", "backfill"])
+def test_a_disk_that_is_full_under_the_lake(home: Path, tmp_path: Path, command: str) -> None:
+    """The Parquet writer itself meets the limit, and speaks of it in its own way."""
+    write_series(tmp_path / "in", "binance-spot/1h/BTCUSDT", hourly(6_000))
+    chosen = (str(tmp_path / "in"),) if command == "import" else ("--provider", "files", "--path", str(tmp_path / "in"))
+    code = (
+        "import resource, sys; from runtime.cli import main; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536)); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ("data", command, *chosen, "--out", str(home))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=Path.cwd()
+    )
+    assert done.returncode == 6, done.stderr
+    assert "cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert not list(home.rglob("*.parquet"))
+    assert main(list(arguments)) == 0
 
 
 def test_ctrl_c_ends_in_130_and_the_next_goes_on(venue: FaultyVenue, home: Path) -> None:
