@@ -69,7 +69,11 @@ class KrakenRest:
 
     def __init__(self, url: str, calls: Calls, timeout_s: float = TIMEOUT_S, trades_max: int = TRADES_MAX) -> None:
         """Take the base address; nothing is sent yet."""
-        self._web, self._calls, self._trades_max = Web(url, timeout_s), calls, trades_max
+        self._web, self._calls, self._trades_max = (
+            Web(url, timeout_s),
+            calls,
+            max(2, trades_max),
+        )  # one trade a page would never show a new one
 
     def check_status(self) -> None:
         """Refuse to work while Kraken is in maintenance.

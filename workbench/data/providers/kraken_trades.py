@@ -30,7 +30,7 @@ class TradeFeed:
         if self._last_ns is None:
             return self._first() > 0
         new_n, held_n = self._next(self._last_ns)
-        if new_n == 0 and self._rest.trades(self._pair, self._last_ns, lambda page: len(page.trades)):
+        if new_n == 0 and held_n > 1 and self._rest.trades(self._pair, self._last_ns, lambda page: len(page.trades)):
             # There are later trades, but the page in front of them is full of trades of one nanosecond - or one came just now.
             new_n, _ = self._next(self._last_ns)
             if new_n == 0:
