@@ -293,3 +293,29 @@ def test_live_gates_find_what_the_clock_says_and_nothing_else(hours: int, row: i
     assert [(f.gate, f.first_t, f.last_t) for f in early] == [("future", last_t - n * HOUR_T, last_t)]
     lagging = live_findings(SERIES, last_t, Clock(now_t=closed_t + row), watermark_t=closed_t - n * HOUR_T)
     assert [f.gate for f in lagging] == ["watermark_lag"]
+
+
+COMPOSABLE = {
+    "gap": plant_gap,
+    "zero_volume": plant_zero_volume,
+    "synthetic": plant_synthetic,
+    "repeated": plant_repeated,
+    "wick": plant_wick,
+    "jump": plant_jump,
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(COMPOSABLE)), st.integers(1, 5)), min_size=2, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_several_defects_in_one_series_are_all_found_and_told_apart(chosen: list[tuple[str, int]]) -> None:
+    """Defects of any kinds, a zone of twenty bars each: every one is found at its rows, none hides or causes another."""
+    bars = some_bars(20 * len(chosen) + 20)
+    expected: list[tuple[str, tuple[int, ...]]] = []
+    for zone, (kind, n) in reversed(list(enumerate(chosen))):  # from the back, so that a gap moves no row still to be planted
+        planted = COMPOSABLE[kind](bars, 10 + 20 * zone, n)
+        bars = planted.bars
+        expected += [(gate, tuple(rows)) for gate, rows in planted.expected.items()]
+    digest = bars.digest
+    found = history_findings(bars, SERIES)
+    assert sorted((f.gate, tuple(times_of(f))) for f in found) == sorted(expected)
+    assert bars.digest == digest
