@@ -358,7 +358,7 @@ def test_heartbeats_stand_where_the_silence_was(folder: Path) -> None:
 
 def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on(folder: Path) -> None:
     async def scene(place: Venue, one: Client) -> None:
-        await one.subscribe("book", *BOTH, depth=1000)
+        await one.subscribe("book", *BOTH, depth=100)
         await one.settle()
         reader, writer = await asyncio.open_connection("127.0.0.1", int(place.url.split(":")[2].split("/")[0]), limit=1024)
         writer.write(
