@@ -59,6 +59,8 @@ class Board:
     began_s: float = field(init=False)
     kept_n: int = 0
     """Bars that are safely in the lake."""
+    finished: bool = False
+    """Everything was read, and what could be kept is in the lake."""
 
     def __post_init__(self) -> None:
         self.began_s = self.monotonic()

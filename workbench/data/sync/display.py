@@ -87,7 +87,7 @@ class Lines:
     def watch(self, board: Board) -> None:
         """Print how far it is, when it is time."""
         check_stop()
-        ended = board.ended_n == len(board.rows)
+        ended = board.finished
         if self._ended or (not ended and board.elapsed_s - self._printed_s < PLAIN_INTERVAL_S):
             return
         self._printed_s, self._ended = board.elapsed_s, ended

@@ -241,6 +241,7 @@ def _write_all(
     writer.write()
     for row, tally in zip(board.rows, writer.tallies, strict=True):
         row.status = "failed" if tally.error is not None else "done"
+    board.finished = True
     watch(board)
 
 

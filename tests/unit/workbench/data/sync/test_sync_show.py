@@ -100,6 +100,8 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(capsys: pytest.Captur
         now[0] += PLAIN_INTERVAL_S / 10
     for row in job.rows:
         row.status = "done"
+    lines.watch(job)  # the last batch is still to be written
+    job.finished = True
     lines.watch(job)
     lines.watch(job)
     found = capsys.readouterr().err.splitlines()
