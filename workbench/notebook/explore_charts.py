@@ -44,12 +44,11 @@ def prices_chart(market: Market) -> alt.LayerChart | alt.FacetChart:
     for s, symbol in enumerate(market.symbols):
         known = np.flatnonzero(~np.isnan(market.close[:, s]))
         points = pl.DataFrame({"row": np.arange(0, len(market.open_t), step)})
-        closes = pl.DataFrame({"row": known // step * step, "close": market.close[known, s]}).group_by("row").last()
-        close = points.join(closes, on="row", how="left", maintain_order="left")["close"]
-        times = _times(market.open_t[::step])
-        frames.append(
-            pl.DataFrame({"time": times, "asset": symbol, "growth": close / market.close[known[0], s], "close": close})
-        )
+        bars = pl.DataFrame({"row": known // step * step, "at": known, "close": market.close[known, s]})
+        shown = points.join(bars.group_by("row").last(), on="row", how="left", maintain_order="left")
+        times = _times(market.open_t[shown["at"].fill_null(shown["row"]).to_numpy()])
+        growth = shown["close"] / market.close[known[0], s]
+        frames.append(pl.DataFrame({"time": times, "asset": symbol, "growth": growth, "close": shown["close"]}))
     table = pl.concat(frames).with_columns(pl.col("growth").round_sig_figs(5), pl.col("close").round_sig_figs(6))
     return _lines(
         table, "prices", market.symbols, alt.Y("growth:Q", scale=alt.Scale(type="log"), title="price, first close = 1"), ["close"],

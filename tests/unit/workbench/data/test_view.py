@@ -75,6 +75,25 @@ def test_a_former_ticker_counts_until_the_first_bar_of_the_new_one(view: LakeVie
     assert frame.filter(venue_symbol="POLUSD")["trades"].null_count() == 0
 
 
+@pytest.mark.parametrize("with_trades", [(True, False), (False, True), (True, True)])
+def test_a_series_whose_files_differ_has_trades_where_datasets_have_them(
+    tmp_path: Path, with_trades: tuple[bool, bool]
+) -> None:
+    for n, trades in enumerate(with_trades):
+        write_series(
+            tmp_path / str(n), "kraken-spot/1h/XBTUSD", some_bars(48, start_t=START_T + (2 * n - 2) * 86_400, trades=trades)
+        )
+        import_bars(tmp_path / "home", FileProvider(tmp_path / str(n)))
+    (entry,) = Lake(tmp_path / "home").catalog().entries
+    assert len(entry.paths()) == 2
+    whole = Lake(tmp_path / "home").read(entry.key, entry.current.segments).trades
+    with data.open(tmp_path / "home") as opened:
+        frame = opened.frame().collect()
+        assert frame.equals(opened.relation().pl(), null_equal=True)
+        assert opened.aggregate("4h").frame().collect()["trades"].null_count() == (0 if all(with_trades) else 24)
+    assert (frame["trades"].null_count() == 0) == (whole is not None) == all(with_trades)
+
+
 def test_a_bar_that_may_not_have_closed_is_left_out(view: LakeView) -> None:
     assert seconds(of(view.frame(), "kraken-spot", "ETH")) == ETH.t.tolist()[:-1]
 

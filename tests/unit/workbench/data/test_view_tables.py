@@ -73,6 +73,19 @@ def test_trades_are_null_where_a_bar_of_the_bucket_has_none(view: LakeView) -> N
     assert days["venue_symbol"].to_list() == ["MATICUSD"] * 26 + ["POLUSD"] * 14
 
 
+def test_a_bucket_across_a_rename_is_one_bar_of_the_later_ticker(tmp_path: Path) -> None:
+    write_series(tmp_path, "kraken-spot/1h/MATICUSD", some_bars(24))
+    write_series(tmp_path, "kraken-spot/1h/POLUSD", some_bars(12, start_t=START_T + 12 * HOUR_T, price=2.0, trades=True))
+    import_bars(tmp_path / "home", FileProvider(tmp_path))
+    with data.open(tmp_path / "home") as opened:
+        (day,) = opened.aggregate("1d").frame().collect().iter_rows(named=True)
+        hours = opened.frame().collect()
+    assert (day["symbol"], day["venue_symbol"], day["bars_n"], day["whole"]) == ("POL", "POLUSD", 24, True)
+    assert (day["open"], day["close"]) == (hours["open"][0], hours["close"][-1])
+    assert hours["trades"].null_count() == 12
+    assert day["trades"] is None, "half of the trades is not the trades"
+
+
 def test_a_bucket_still_open_at_as_of_is_not_there(home: Path) -> None:
     with data.open(home, venue="binance-spot", symbols=["BTC"], as_of=at(START_T + 13 * HOUR_T)) as opened:
         assert seconds(opened.aggregate("1d").frame().collect())[-1] == START_T - 86_400

@@ -78,6 +78,9 @@ def test_a_long_hole_is_a_hole_and_a_short_one_is_not() -> None:
     assert empty == [i for i in range(len(own)) if np.isnan(close[i * step : (i + 1) * step, 0]).all()]
     assert len(empty) > 200 > step
     assert 500 // step not in empty
+    for row in rows[:40]:
+        at = (np.datetime64(row["time"], "s").astype(int) - MARKET.open_t[0]) // MARKET.interval_t
+        assert row["close"] == pytest.approx(close[at, 0], rel=1e-5), "each point tells the time of its own bar"
 
 
 def test_a_month_without_an_estimate_is_an_empty_point() -> None:
