@@ -69,11 +69,8 @@ class KrakenRest:
 
     def __init__(self, url: str, calls: Calls, timeout_s: float = TIMEOUT_S, trades_max: int = TRADES_MAX) -> None:
         """Take the base address; nothing is sent yet."""
-        self._web, self._calls, self._trades_max = (
-            Web(url, timeout_s),
-            calls,
-            max(2, trades_max),
-        )  # one trade a page would never show a new one
+        self._web, self._calls = Web(url, timeout_s), calls
+        self._trades_max = max(2, trades_max)  # each page repeats a trade: one of a single row would show nothing new
 
     def check_status(self) -> None:
         """Refuse to work while Kraken is in maintenance.
