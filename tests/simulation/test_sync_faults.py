@@ -24,10 +24,14 @@ from typing import Final, Self
 
 import pytest
 
+from runtime.adapters.local_kraken.faults import REST, Fault, Switch
 from runtime.errors import EXIT_ENVIRONMENT
 from tests.support import tally
-from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
+from tests.support.bars import START_T as LOCAL_START_T
+from tests.support.bars import write_series
+from tests.support.faulty_venue import HOUR, NAMES, FaultyVenue, make_venue, serve
 from tests.support.sync_worker import SyncOrder
+from tests.support.venue_bars import serve_folder, venue_bars
 from workbench.data.bars import Bars
 from workbench.data.lake import Lake
 from workbench.data.sync.state import SyncState
@@ -171,9 +175,7 @@ def bars_of(home: Path, pair: str) -> dict[int, tuple[float, ...]]:
     """Return the bars of the lake by opening time."""
     entry = Lake(home).catalog().get(f"kraken-spot/1h/{pair}")
     assert entry is not None, f"no {pair}"
-    bars: Bars = Lake(home).read(entry.key, entry.current.segments)
-    rows = zip(bars.t.tolist(), *(values.tolist() for _, values in bars.columns()), strict=True)
-    return {t: tuple(values) for t, *values in rows}
+    return rows(Lake(home).read(entry.key, entry.current.segments))
 
 
 def candles_of(market: object, end_t: int) -> dict[int, tuple[float, ...]]:
@@ -221,6 +223,35 @@ def test_disturbed_backfills_and_syncs_end_in_the_clean_lake(tmp_path: Path) -> 
     tally.report(told(proof))
     assert sum(proof.venue.faults.values()) >= 150
     assert proof.kills_n >= 2
+
+
+def test_the_local_kraken_with_all_its_faults_and_kills_ends_in_the_clean_lake(tmp_path: Path) -> None:
+    """The shipped stand-in of the venue, its own faults, its own bars: what arrives is what its files hold."""
+    bars = {pair: venue_bars(730, 4 + n, 5, 400) for n, pair in enumerate(NAMES)}
+    for pair, true in bars.items():
+        write_series(tmp_path / "venue", f"kraken-spot/1h/{pair}", true)
+    rng, home, now_t = random.Random(SEED), tmp_path / "home", LOCAL_START_T + 729 * HOUR + 1_800
+    with serve_folder(tmp_path / "venue", now_t=now_t, stall_s=1.0) as venue, Worker() as worker:
+        order = SyncOrder("backfill", str(home), venue.url, LOCAL_START_T, now_t)
+        assert worker.run(dataclasses.replace(order, home=str(tmp_path / "clean"))) == 0
+        for fault in sorted(REST):
+            venue.venue.faults.add(Switch(fault, probability_ppm=15_000 if fault is Fault.STALL else 30_000))
+        for attempt in range(TRIES_MAX):
+            code = worker.run(order, 10 ** rng.uniform(-2, 0) if attempt < 3 else None)
+            if code == 0:
+                break
+            assert code in {-signal.SIGKILL, EXIT_ENVIRONMENT}, why(home)
+        assert code == 0
+        assert sum(venue.venue.faults.injected.values()) > 5
+    assert Lake(home).digest() == Lake(tmp_path / "clean").digest()
+    for pair, true in bars.items():
+        assert bars_of(home, pair) == {t: values for t, values in rows(true).items() if t + HOUR <= now_t}
+
+
+def rows(bars: Bars) -> dict[int, tuple[float, ...]]:
+    """Return bars by opening time."""
+    found = zip(bars.t.tolist(), *(values.tolist() for _, values in bars.columns()), strict=True)
+    return {t: tuple(values) for t, *values in found}
 
 
 @pytest.mark.slow
