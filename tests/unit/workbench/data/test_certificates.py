@@ -135,6 +135,24 @@ def test_only_a_whole_gap_is_certified(lake_home: Path, first: int, last: int | 
     assert words in e.value.expected
 
 
+def test_an_unknown_series_has_no_gap(lake_home: Path) -> None:
+    with pytest.raises(UsageError, match="the lake has no series 'kraken-spot/1h/ETHUSD'"):
+        certify_gap(lake_home, "kraken-spot/1h/ETHUSD", *HOLE, author="a", reason="b", now_t=NOW_T, evidence=["outage: x"])
+
+
+def test_other_assets_know_nothing_of_a_gap(lake_home: Path, tmp_path: Path) -> None:
+    bring(
+        lake_home,
+        tmp_path / "o",
+        kraken_spot__1h__ETHUSD=some_bars(),
+        kraken_spot__1h__XBTCAD=some_bars(),
+        binance_spot__1h__ETHUSDT=some_bars(),
+        binance_spot__4h__BTCUSDT=some_bars(12, step_t=4 * HOUR_T),
+        simulated__1h__BTCUSD=some_bars(),
+    )
+    assert certify(lake_home, *HOLE, "outage: status page").witnesses == ()
+
+
 def test_the_source_asked_again(lake_home: Path, tmp_path: Path) -> None:
     again = write_series(tmp_path / "again", KEY, without(some_bars(72), 9, 10))
     made = certify(lake_home, *HOLE, f"source:{again}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,10 +35,6 @@ V1 = (FOLDER / "universe_v1.toml").read_text()
 V1_FILE_SHA256 = "bd6431d7c9e2eec3d29bae745dc2c64abaf94cf6489b30778a1a59a94582c3fb"
 NOW_T = START_T + 9_999
 WHY = {"author": "a.b", "reason": "a test", "now_t": NOW_T}
-
-
-def t(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
 def candidate(folder: Path, *replacements: tuple[str, str], version: str = "v1-own", more: str = "") -> Path:
@@ -114,6 +109,8 @@ def test_kraken_has_all_thirty_in_usd_cad_and_usdc() -> None:
         ("2024-09-10T03:00:00Z", "2024-09-14T03:00:00Z", "the new ticker opens before the former one ends"),
         ("renames.venues.binance-spot", "renames.venues.mtgox", "no venue mtgox"),
         ("[venues.simulated]", "[venues.kraken-spot-b]", "-b means the second source"),
+        ('["USD", "CAD", "USDC"]', "[]", "no quotes"),
+        ('version = "v1-own"', 'version = "V1!"', "version 'V1!'"),
     ],
 )
 def test_a_contradiction_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -303,6 +300,14 @@ def test_the_commands(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [v["version"] for v in run("universe", "list")["versions"]] == ["v1", "v1-own"]  # type: ignore[attr-defined]
     assert run("universe", "diff", "v1", "v1-own")["changes"] == changes
     assert run("universe", "show", "v1-own")["record"]["supersedes"] == "v1"  # type: ignore[index]
+    second = candidate(tmp_path, ('"FIL", "APT"', '"FIL", "PEPE"'), version="v1-second")
+    for words, told in (
+        (["validate", str(second)], "valid: v1-second, 30 assets, 149 pairs"),
+        (["show", str(second)], "universe v1-second"),
+        (["add", str(second), "--author", "a.b", "--reason", "a test"], "added v1-second with 2 changes from v1-own"),
+    ):
+        assert main(["universe", *words]) == 0
+        assert told in capsys.readouterr().out
     path.write_text(path.read_text().replace('"FIL", "DOGE"', '"FIL", "FIL"'))
     assert "named twice" in str(run("universe", "validate", str(path), code=3)["error"])
     write_series(tmp_path / "in", "kraken-spot/1h/XBTUSD", some_bars())
@@ -343,3 +348,4 @@ def test_a_dataset_of_an_own_version_names_it(home: Path, tmp_path: Path, capsys
     again = run("dataset", "build")
     assert (again["symbols"], again["dataset_hash"]) == (["BTC"], plain["dataset_hash"]), "V1 does not know the other"
     assert "error" in run("dataset", "build", "--universe", "v9", code=2)
+    assert "error" in run("universe", "members", "", "--venue", "kraken-spot", code=2)
