@@ -60,9 +60,13 @@ class CandleSeries:
     def texts(self, until_ns: int, since_t: int) -> tuple[list[str], int]:
         """Return what OHLC answers: the JSON rows that open after `since_t`, the forming one always, and the last closed opening.
 
-        The times of successive calls do not fall.
+        Quick when the times of successive calls do not fall.
         """
         begin_ns = until_ns // self._step_ns * self._step_ns
+        if begin_ns < self._closed_ns:
+            found = self.rows(until_ns, CANDLES_MAX)
+            shown_texts = [self._text(row) for row in found if row.open_t > since_t or row is found[-1]]
+            return shown_texts, begin_ns // NS - self._interval_s if found else 0
         self._extend(begin_ns)
         forming = self._forming(begin_ns, until_ns, self._rows[-1] if self._rows else None)
         if not forming:

@@ -113,6 +113,7 @@ class LocalMarket:
             report("pairs of the local Kraken", done, len(names))
             pair, entry = _replay(chosen.get(name, []), captures.get(name, []), key_of(seed, name))
             replayed[pair] = entry
+        report("pairs of the local Kraken", len(names), len(names))
         return cls(replayed, seed=seed, start_ns=start_ns, shape=shape)
 
     @property

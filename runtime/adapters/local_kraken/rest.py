@@ -222,7 +222,7 @@ class RestInterface:
         rows = [
             [book.time_ns // NS, f"{book.bids[0].price:.{decimals}f}", f"{book.asks[0].price:.{decimals}f}"]
             for book in books
-            if book.bids
+            if book.bids and book.asks
         ]
         return _json({pair.key: rows, "last": rows[-1][0] if rows else since})
 

@@ -93,6 +93,21 @@ def test_time_never_goes_back(tmp_path: Path) -> None:
         assert market.now_ns == now_ns
 
 
+def test_what_was_asked_of_the_future_is_not_told_before_its_time(tmp_path: Path) -> None:
+    market = LocalMarket.open([sol(tmp_path)], seed=1)
+    (pair,) = market.pairs
+    untouched = LocalMarket.open([tmp_path], seed=1).series(pair, HOUR_S)
+    asked = market.series(pair, HOUR_S)
+    assert asked is not None
+    assert untouched is not None
+    asked.rows((START_T + 45 * HOUR_S) * NS, 5)
+    for hour in (0, 20, 44, 45, 46):
+        for since_t in (0, START_T + 10 * HOUR_S, START_T + 90 * HOUR_S):
+            until_ns = (START_T + hour * HOUR_S + 60) * NS
+            assert asked.texts(until_ns, since_t) == untouched.texts(until_ns, since_t)
+    assert asked.texts((START_T - HOUR_S) * NS, 0) == ([], 0)
+
+
 def test_a_day_without_trades_has_no_summary(tmp_path: Path) -> None:
     market = LocalMarket.open([sol(tmp_path)], seed=1)
     (pair,) = market.pairs
