@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Final
 
+from runtime.adapters.clock import SystemClock
 from workbench.data.datasets import HASH_HEX, datasets_dir, load_manifest
 from workbench.data.lake import Lake
 
@@ -35,4 +35,4 @@ def prune_lake(home: Path, *, age_s: float = PRUNE_AGE_S, now_s: float | None = 
             for file in load_manifest(home, stored.stem).files
             for path in file.paths()
         }
-        return lake.prune(frozenset(named), age_s, time.time() if now_s is None else now_s)
+        return lake.prune(frozenset(named), age_s, SystemClock().now_s() if now_s is None else now_s)
