@@ -307,9 +307,10 @@ class Hub:
     async def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until every queue was written; drop the clients that do not read within `timeout_s` of real time."""
         slow = []
+        until_s = asyncio.get_running_loop().time() + timeout_s
         for connection in self.connections:
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout_at(until_s):
                     await connection.flushed()
             except TimeoutError:
                 slow.append(connection)

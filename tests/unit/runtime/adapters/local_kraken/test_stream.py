@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from runtime.adapters.local_kraken.market import LocalMarket
@@ -183,6 +184,30 @@ def test_the_real_capture_is_told_exactly_as_it_was_recorded(real_data: Path) ->
     told = [json.loads(event.text, parse_float=Decimal) for event in stream.advance(recording.last_ns)]
     assert told == raw
     assert len(told) == 509
+
+
+def test_real_trades_are_told_as_they_stand_in_the_file(real_data: Path) -> None:
+    path = real_data / "kraken-trades" / "kraken_XBTUSDT_2025-11-10_nautilus.parquet"
+    file = pq.read_table(path).sort_by([("ts_utc", "ascending"), ("trade_id", "ascending")]).to_pylist()
+    market = LocalMarket.open([path.parent], seed=1, pairs=["XBTUSDT"])
+    start_ns = int(file[0]["ts_utc"].timestamp()) * NS - NS
+    stream = Stream(market, start_ns=start_ns)
+    topics = [Topic("trade", "BTC/USDT"), Topic("ohlc", "BTC/USDT", interval_min=1)]
+    for topic in topics:
+        stream.open(topic)
+    events = stream.advance(market.last_ns)
+    told = rows([event for event in events if event.topic.channel == "trade"])
+    assert len(told) == len(file) == 1000
+    for row, trade in zip(told, file, strict=True):
+        assert (row["trade_id"], row["side"], row["ord_type"]) == (trade["trade_id"], trade["side"], trade["type"])
+        assert (float(row["price"]), float(row["qty"])) == (trade["price"], trade["amount"])
+        assert row["timestamp"].startswith(f"{trade['ts_utc']:%Y-%m-%dT%H:%M:%S}")
+    candles = {row["interval_begin"]: row for row in rows([event for event in events if event.topic.channel == "ohlc"])}
+    for begin, row in candles.items():
+        minute = [trade for trade in told if trade["timestamp"][:16] == begin[:16]]
+        assert (row["open"], row["close"], row["trades"]) == (minute[0]["price"], minute[-1]["price"], len(minute))
+        assert row["volume"] == sum(trade["qty"] for trade in minute)
+        assert (row["high"], row["low"]) == (max(t["price"] for t in minute), min(t["price"] for t in minute))
 
 
 def test_a_pair_of_books_only_has_no_ticker_and_no_candles(real_data: Path) -> None:
