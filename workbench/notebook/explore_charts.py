@@ -104,7 +104,7 @@ def findings_chart(findings: Sequence[Finding], label: str) -> alt.VConcatChart:
     known = [level for level in SEVERITY if level in set(table["severity"])]
     colour = alt.Color("severity:N", scale=alt.Scale(domain=known, range=[SEVERITY[level] for level in known]), title=None)
     count = alt.X("sum(findings):Q", title="findings")
-    tip = ["gate:N", "severity:N", "sum(findings):Q", "sum(bars):Q"]
+    tip = ["gate:N", "severity:N", alt.Tooltip("sum(findings):Q", title="findings"), alt.Tooltip("sum(bars):Q", title="bars")]
     base = alt.Chart(table).mark_bar()
     by_gate = (
         base.encode(count, alt.Y("gate:N", sort=gates, title=None), colour, tooltip=tip, opacity=_lit(gate))
