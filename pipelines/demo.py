@@ -19,7 +19,7 @@ from runtime.progress import Report, silent
 
 if TYPE_CHECKING:
     from pipelines.outcome import Demo
-    from workbench.data.datasets import DatasetManifest
+    from workbench.data.manifests import DatasetManifest
     from workbench.notebook.run import Executed
 
 NOTEBOOK: Final = "walk_forward"

@@ -18,7 +18,7 @@ from runtime.inference.panel import BarPanel
 from runtime.inference.trend import DEFAULT_TREND, trend_forecasts, widen
 from runtime.policy import load_profile
 from workbench.backtest import Origin, run_backtest
-from workbench.data.datasets import load_panel
+from workbench.data.manifests import load_panel
 from workbench.data.prepare import prepare_dataset
 
 HOURS = 3_200

@@ -8,9 +8,9 @@ import polars as pl
 from runtime.inference.panel import Floats
 from tests.support.bars import START_T
 from workbench.data import coverage
-from workbench.data.datasets import DatasetManifest
 from workbench.data.estimates import Market
 from workbench.data.findings import Finding
+from workbench.data.manifests import DatasetManifest
 from workbench.data.strands import Name
 from workbench.data.universe import load_universe
 

@@ -199,14 +199,14 @@ def show_command(
     """Show a dataset: assets, files, gaps, findings, assumptions, hash."""
     home = home_path(out)
     if verify:
-        from workbench.data.datasets import load_manifest, load_panel
+        from workbench.data.manifests import load_manifest, load_panel
 
         load_panel(home, load_manifest(home, name))
     _show(home, name, json)
 
 
 def _show(home: Path, name: str, json: bool) -> None:
-    from workbench.data.datasets import load_manifest
+    from workbench.data.manifests import load_manifest
 
     manifest = load_manifest(home, name)
     if json:

@@ -23,8 +23,8 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two datasets, bar by bar where their files differ; exit code 5 when they differ."""
-    from workbench.data.datasets import load_manifest
     from workbench.data.diff import compare
+    from workbench.data.manifests import load_manifest
 
     home = home_path(out)
     with progress() as report:

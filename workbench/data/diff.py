@@ -13,13 +13,12 @@ from typing import Final, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from runtime.errors import VerificationError
 from runtime.inference.panel import Ints
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds, joined
-from workbench.data.datasets import DatasetFile, DatasetManifest, Gap
 from workbench.data.findings import Finding
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetFile, DatasetManifest, Gap, used_bars
 
 T = TypeVar("T")
 
@@ -168,23 +167,6 @@ def compare(
         assumptions_only_a=_missing(a.assumptions, b.assumptions),
         assumptions_only_b=_missing(b.assumptions, a.assumptions),
     )
-
-
-def used_bars(lake: Lake, file: DatasetFile) -> Bars:
-    """Return the bars of one series that a dataset uses, verified.
-
-    Raises:
-        VerificationError: a file of the lake is missing, was altered, or has not the bars the dataset names.
-    """
-    bars = lake.read(file.series, file.segments)
-    used = bars.take((bars.t >= file.first_t) & (bars.t <= file.last_t) & ~np.isin(bars.t, file.left_out_t))
-    if len(used) != file.rows:
-        raise VerificationError(
-            f"{file.series}: {len(used)} bars in the dataset's range",
-            expected=f"{file.rows}, as in the manifest",
-            action="build the dataset again",
-        )
-    return used
 
 
 def compare_bars(symbol: str, a: Bars, b: Bars, interval_t: int, values_n: int = VALUES_N) -> AssetDifference:

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from runtime.inference.panel import Floats, Ints
-from workbench.data.datasets import DatasetManifest
 from workbench.data.findings import Finding
+from workbench.data.manifests import DatasetManifest
 
 YEAR_T: Final = 365 * 86_400
 WINDOW_SHARE_MIN: Final = 0.8

@@ -18,8 +18,8 @@ from runtime.errors import DataError
 from runtime.inference.panel import Floats
 from runtime.progress import Report, silent
 from workbench.data.bars import interval_seconds
-from workbench.data.datasets import load_manifest
 from workbench.data.estimates import BP, YEAR_T, Correlations, Market, apart, log_returns
+from workbench.data.manifests import load_manifest
 from workbench.data.view import LakeView, open_view
 
 HASH: Final = r"^[0-9a-f]{64}$"

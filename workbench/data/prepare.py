@@ -8,8 +8,9 @@ from typing import Final
 
 from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
-from workbench.data.datasets import DatasetManifest, build_dataset, draft_dataset, store_manifest
+from workbench.data.datasets import build_dataset, draft_dataset
 from workbench.data.ingest import import_bars, import_received, receive
+from workbench.data.manifests import DatasetManifest, store_manifest
 from workbench.data.providers import BarProvider, SeriesRef, read_series
 from workbench.data.providers.files import FileProvider
 from workbench.data.providers.simulated import VENUE as SIMULATED

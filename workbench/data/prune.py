@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from runtime.adapters.clock import SystemClock
-from workbench.data.datasets import HASH_HEX, datasets_dir, load_manifest
 from workbench.data.lake import Lake
+from workbench.data.manifests import HASH_HEX, datasets_dir, load_manifest
 
 PRUNE_AGE_S: Final = 3_600.0
 

@@ -20,8 +20,8 @@ from runtime.errors import DataError, VerificationError
 from runtime.inference.panel import Ints
 from runtime.progress import Report, silent
 from workbench.data.bars import interval_seconds
-from workbench.data.datasets import DatasetManifest
 from workbench.data.lake import Entry, Lake
+from workbench.data.manifests import DatasetManifest
 from workbench.data.segments import Segment
 from workbench.data.universe import SECOND_SOURCE_SUFFIX, Listing, Universe
 

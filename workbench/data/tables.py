@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.data.check import CheckResult
-from workbench.data.datasets import DatasetManifest, describe
 from workbench.data.findings import FindingSummary, summarise
 from workbench.data.ingest import ImportResult
 from workbench.data.lake import Entry
+from workbench.data.manifests import DatasetManifest, describe
 from workbench.data.universe import iso
 
 STYLES = {"fatal": "bold red", "blocking": "yellow", "note": "dim"}

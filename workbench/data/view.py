@@ -22,8 +22,8 @@ from runtime.progress import Report, silent
 from workbench.data import coverage
 from workbench.data.asof import Moments, known_bars
 from workbench.data.bars import INTERVALS, interval_seconds
-from workbench.data.datasets import DatasetManifest, load_manifest
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetManifest, load_manifest
 from workbench.data.membership import Member, membership
 from workbench.data.strands import Name, Strand, dataset_strands, lake_strands, verify_strands
 from workbench.data.universe import Universe, iso

@@ -24,6 +24,6 @@ def dataset_hash(home: Path, name: str, report: Report = silent) -> str:
         from workbench.data.prepare import prepare_dataset
 
         return prepare_dataset(home, None, SIMULATED, report).dataset_hash
-    from workbench.data.datasets import load_manifest
+    from workbench.data.manifests import load_manifest
 
     return load_manifest(home, name).dataset_hash

@@ -10,9 +10,10 @@ import pytest
 from runtime.errors import DataError, GateError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without
 from workbench.data.bars import Bars, within
-from workbench.data.datasets import build_dataset, load_manifest, load_panel
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import Delivery, absorb
 from workbench.data.lake import Entry, Lake
+from workbench.data.manifests import load_manifest, load_panel
 from workbench.data.merge import ImportedSeries
 from workbench.data.providers import SeriesRef
 from workbench.data.prune import prune_lake

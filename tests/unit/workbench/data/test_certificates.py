@@ -15,9 +15,10 @@ from workbench.data.bars import Bars
 from workbench.data.certificates import Certificate, certificates_dir, certify_findings, load_certificates
 from workbench.data.certify import certify_gap, standing
 from workbench.data.check import check_lake
-from workbench.data.datasets import DatasetManifest, build_dataset
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetManifest
 from workbench.data.providers.files import FileProvider
 
 KEY = "kraken-spot/1h/XBTUSD"

@@ -15,9 +15,10 @@ from runtime.progress import silent
 from tests.support.bars import START_T, changed, some_bars, tree, without, write_frame, write_series
 from tests.support.venue_bars import serve_bars, venue_bars
 from workbench.data.bars import to_frame
-from workbench.data.datasets import build_dataset, load_manifest, load_panel
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import load_manifest, load_panel
 from workbench.data.prepare import DEMO_ACCEPTED, prepare_dataset
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.files import FileProvider

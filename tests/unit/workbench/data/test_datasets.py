@@ -11,8 +11,9 @@ from runtime.canonical import canonical_json, digest
 from runtime.errors import DataError, GateError, UsageError, VerificationError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, tree, without, write_series
 from workbench.data.bars import Bars
-from workbench.data.datasets import DatasetManifest, build_dataset, load_manifest, load_panel
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
+from workbench.data.manifests import DatasetManifest, load_manifest, load_panel
 from workbench.data.providers.files import FileProvider
 
 VENUE = "binance-spot"

@@ -11,10 +11,11 @@ from runtime.cli import main
 from runtime.errors import VerificationError
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, without, write_series
 from workbench.data.bars import Bars
-from workbench.data.datasets import DatasetManifest, build_dataset
-from workbench.data.diff import compare, compare_bars, used_bars
+from workbench.data.datasets import build_dataset
+from workbench.data.diff import compare, compare_bars
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetManifest, used_bars
 from workbench.data.providers.files import FileProvider
 
 VENUE = "binance-spot"

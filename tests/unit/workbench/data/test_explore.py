@@ -14,9 +14,10 @@ from tests.support.bars import HOUR_T, START_T, changed, without, write_series
 from tests.support.explored import walks
 from workbench.data import estimates, explore
 from workbench.data.bars import Bars
-from workbench.data.datasets import DatasetManifest, build_dataset
+from workbench.data.datasets import build_dataset
 from workbench.data.explore import ExploreSpec
 from workbench.data.ingest import import_bars
+from workbench.data.manifests import DatasetManifest
 from workbench.data.providers.files import FileProvider
 
 N = 24 * 70

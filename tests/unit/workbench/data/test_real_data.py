@@ -17,9 +17,9 @@ import pytest
 
 from tests.support.bars import tree
 from workbench.data.check import CheckResult, check_files
-from workbench.data.datasets import DatasetManifest, load_panel
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetManifest, load_panel
 from workbench.data.prepare import DEMO_ACCEPTED, prepare_dataset
 from workbench.data.providers.files import FileProvider
 

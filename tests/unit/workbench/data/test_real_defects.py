@@ -20,11 +20,12 @@ from tests.support.bars import tree
 from workbench.data.bars import Bars, read_parquet
 from workbench.data.certify import certify_gap
 from workbench.data.check import CheckResult, check_files, check_lake
-from workbench.data.datasets import DatasetManifest, draft_dataset
+from workbench.data.datasets import draft_dataset
 from workbench.data.findings import Finding
 from workbench.data.gates import Series, second_source_findings
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import DatasetManifest
 from workbench.data.membership import membership
 from workbench.data.prepare import DEMO_ACCEPTED
 from workbench.data.providers.files import FileProvider

@@ -17,9 +17,10 @@ from runtime.errors import DataError, UsageError, VerificationError
 from tests.support.bars import HOUR_T, START_T, some_bars, write_series
 from tests.support.view_home import ALL, BTC, ETH, MATIC, POL, at, make_home, of, seconds
 from workbench import data
-from workbench.data.datasets import build_dataset, load_panel
+from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
+from workbench.data.manifests import load_panel
 from workbench.data.providers.files import FileProvider
 from workbench.data.view import COLUMNS, LakeView, seconds_of
 
