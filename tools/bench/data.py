@@ -153,6 +153,8 @@ def write_csv(parquet: Path, folder: Path) -> Path:
 def hourly(symbols_n: str, minutes_n: str) -> dict[str, float]:
     """Return the seconds of hourly bars of one-minute bars by the view, from opening to a frame, and by a plain query.
 
+    `minutes_n` is a number of whole hours: an hour still open is none of the view's.
+
     Raises:
         RuntimeError: the two do not agree.
     """
