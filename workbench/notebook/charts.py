@@ -36,7 +36,8 @@ def _render(spec: dict[str, object], **_metadata: object) -> dict[str, object]:
     return {VEGA_MIME: spec, "text/plain": f"chart: {spec.get('title', '')}"}
 
 
-if alt.renderers.active == "default" and not mo.running_in_notebook():  # marimo shows charts itself, better than from a specification
+# marimo shows charts itself, better than from a specification
+if alt.renderers.active == "default" and not mo.running_in_notebook():
     alt.renderers.register("ballast", _render)
     alt.renderers.enable("ballast")
 

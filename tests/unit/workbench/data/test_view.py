@@ -114,6 +114,14 @@ def test_ibis_sql_and_duckdb_answer_alike(view: LakeView) -> None:
     assert by_ibis.equals(by_polars)
 
 
+def test_simulated_bars_say_so(tmp_path: Path, view: LakeView) -> None:
+    write_series(tmp_path, "simulated/1h/BTCUSD", some_bars())
+    write_series(tmp_path, "kraken-spot/1h/XBTUSD", some_bars())
+    import_bars(tmp_path / "home", FileProvider(tmp_path))
+    with data.open(tmp_path / "home") as mixed, data.open(tmp_path / "home", venue="kraken-spot") as real:
+        assert (mixed.label, real.label, view.label) == ("SIMULATED", "kraken-spot", "binance-spot and kraken-spot")
+
+
 def test_leaving_the_view_closes_its_database(home: Path) -> None:
     with data.open(home, venue="kraken-spot") as opened:
         relation, frame = opened.relation(), opened.frame()
