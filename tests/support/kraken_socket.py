@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import WSMsgType, web
 
-from runtime.adapters.local_kraken.faults import FaultPlan
+from runtime.adapters.local_kraken.faults import FaultPlan, Switch
 from runtime.adapters.local_kraken.market import LocalMarket
 from runtime.adapters.local_kraken.records import NS
 from runtime.adapters.local_kraken.socket import Hub, Limits
@@ -26,6 +27,9 @@ START_T: Final = 1_700_006_400
 """A full hour, in the middle of the bars that `write_bars` writes."""
 START_NS: Final = START_T * NS
 HOUR_NS: Final = 3_600 * NS
+NAMES: Final = {"XBTUSD": 37_000.0, "ETHUSD": 2_000.1}
+BOTH: Final = ("BTC/USD", "ETH/USD")
+CHANNELS: Final[dict[str, dict[str, Any]]] = {"book": {"depth": 10}, "trade": {}, "ohlc": {"interval": 60}, "ticker": {}}
 
 
 def write_bars(folder: Path, names: dict[str, float], *, hours_n: int = 96, seed: int = 5, trades: bool = False) -> Path:
@@ -170,3 +174,34 @@ async def client(url: str) -> AsyncIterator[Client]:
     """Connect a raw client."""
     async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
         yield Client(socket)
+
+
+def run(
+    folder: Path,
+    scene: Callable[[Venue, Client], Awaitable[None]],
+    *switches: Switch,
+    seed: int = 3,
+    batch_ns: int = 0,
+    limits: Limits | None = None,
+) -> Venue:
+    """Play a scene with one client against a fresh venue, and return the venue."""
+
+    async def play() -> Venue:
+        plan = FaultPlan(seed)
+        for switch in switches:
+            plan.add(switch)
+        market = LocalMarket.open([folder], seed=seed, start_ns=START_NS)
+        async with venue(market, faults=plan, batch_ns=batch_ns, limits=limits) as place:
+            async with client(place.url) as one:
+                await scene(place, one)
+            return place
+
+    return asyncio.run(play())
+
+
+async def follow_all(one: Client) -> None:
+    """Subscribe to every channel of both pairs and read the snapshots."""
+    for channel, params in CHANNELS.items():
+        await one.subscribe(channel, *BOTH, **params)
+    await one.subscribe("instrument")
+    await one.settle()
