@@ -298,26 +298,35 @@ def _bars_sql(strands: Sequence[Strand], interval: str) -> str:
 def _aggregate_sql(name: str, names: Sequence[Name], strands: Sequence[Strand], interval: str, due_n: int, as_of_t: int) -> str:
     """Return the statement that makes the view of longer bars; a bucket's `venue_symbol` is that of its last bar."""
     width = 1_000_000 * interval_seconds(interval)
-    inner = " UNION ALL ".join(
-        f"SELECT {names.index(s.name)} AS series_n, {i} AS strand_n, epoch_us(ts_utc) AS us, {', '.join(VALUES)}, {_trades(s)} "  # noqa: S608  see above
-        f"FROM {_source(s)}"
-        for i, s in enumerate(strands)
+    numbered = list(enumerate(strands))
+    # Series by series: the buckets of one stay in the processor's cache, those of all do not.
+    buckets = " UNION ALL ".join(
+        _bucket_sql(series_n, [(i, s) for i, s in numbered if s.name == series], width, as_of_t)
+        for series_n, series in enumerate(names)
     )
     told = ", ".join(
         f"({i}, {', '.join(map(_text, (s.name.venue, interval, s.name.symbol, s.venue_symbol, s.name.quote)))})"
-        for i, s in enumerate(strands)
+        for i, s in numbered
     )
     return f"""CREATE OR REPLACE VIEW {name} AS
-        WITH bucket AS (
-            SELECT series_n, us // {width} AS bucket_n, max(strand_n) AS strand_n, arg_min(open, us) AS open, max(high) AS high,
-                min(low) AS low, arg_max(close, us) AS close, CAST(sum(CAST(volume * {UNITS} AS HUGEINT)) AS DOUBLE) / {UNITS} AS volume,
-                CASE WHEN count(trades) = count(*) THEN sum(trades) END AS trades, count(*) AS bars_n
-            FROM ({inner}) WHERE us < {(1_000_000 * as_of_t) // width * width} GROUP BY series_n, us // {width}
-        )
         SELECT told.* EXCLUDE (strand_n), make_timestamptz(bucket_n * {width}) AS ts_utc, {", ".join(VALUES)}, trades, bars_n,
             bars_n = {due_n} AS whole
-        FROM bucket JOIN (VALUES {told}) AS told(strand_n, {", ".join(COLUMNS[:5])}) ON told.strand_n = bucket.strand_n
+        FROM ({buckets}) AS bucket
+        JOIN (VALUES {told}) AS told(strand_n, {", ".join(COLUMNS[:5])}) ON told.strand_n = bucket.strand_n
         ORDER BY series_n, bucket_n"""  # noqa: S608  see above
+
+
+def _bucket_sql(series_n: int, strands: Sequence[tuple[int, Strand]], width: int, as_of_t: int) -> str:
+    """Return the query of the buckets of one series, each `width` microseconds long and closed by `as_of_t`."""
+    bars = " UNION ALL ".join(
+        f"SELECT {i} AS strand_n, epoch_us(ts_utc) AS us, {', '.join(VALUES)}, {_trades(s)} FROM {_source(s)}"  # noqa: S608  see above
+        for i, s in strands
+    )
+    return f"""SELECT {series_n} AS series_n, us // {width} AS bucket_n, max(strand_n) AS strand_n, arg_min(open, us) AS open,
+            max(high) AS high, min(low) AS low, arg_max(close, us) AS close,
+            CAST(sum(CAST(volume * {UNITS} AS HUGEINT)) AS DOUBLE) / {UNITS} AS volume,
+            CASE WHEN count(trades) = count(*) THEN sum(trades) END AS trades, count(*) AS bars_n
+        FROM ({bars}) WHERE us < {(1_000_000 * as_of_t) // width * width} GROUP BY us // {width}"""  # noqa: S608  see above
 
 
 def _source(strand: Strand) -> str:
