@@ -102,9 +102,9 @@ class Proof:
     campaigns_n: int = 0
     clean: str = ""
 
-    def order(self, home: Path, kind: str) -> SyncOrder:
-        """Return a job at the venue's present time."""
-        return SyncOrder(kind, str(home), self.venue.url, START_T, self.venue.now_t, defect=self.defect)
+    def order(self, home: Path, kind: str, timeout_s: float = 20.0) -> SyncOrder:
+        """Return a job at the venue's present time; a patient one, where nothing is to go wrong."""
+        return SyncOrder(kind, str(home), self.venue.url, START_T, self.venue.now_t, timeout_s, self.defect)
 
     def make_clean(self) -> None:
         """Run one backfill that nothing disturbs, and hold it against bars made here from the venue's own trades."""
@@ -136,7 +136,8 @@ class Proof:
             self.venue.fault_share = rng.uniform(0.05, 0.6) if attempt < TRIES_MAX // 2 else 0.05
             kill_after_s = 10 ** rng.uniform(-2.5, 0.2) if rng.random() < kill_share else None
             began = (home / "sync.sqlite").exists()
-            code = self.worker.run(self.order(home, kind if began else "backfill"), kill_after_s)
+            timeout_s = 0.4 if attempt < TRIES_MAX // 4 else 4.0  # a busy machine is no fault of the sync
+            code = self.worker.run(self.order(home, kind if began else "backfill", timeout_s), kill_after_s)
             self.jobs_n += 1
             self.kills_n += code == -signal.SIGKILL
             if code == 0:
@@ -233,7 +234,7 @@ def test_the_local_kraken_with_all_its_faults_and_kills_ends_in_the_clean_lake(t
     rng, home, now_t = random.Random(SEED), tmp_path / "home", LOCAL_START_T + 729 * HOUR + 1_800
     with serve_folder(tmp_path / "venue", now_t=now_t, stall_s=1.0) as venue, Worker() as worker:
         order = SyncOrder("backfill", str(home), venue.url, LOCAL_START_T, now_t)
-        assert worker.run(dataclasses.replace(order, home=str(tmp_path / "clean"))) == 0
+        assert worker.run(dataclasses.replace(order, home=str(tmp_path / "clean"), timeout_s=20.0)) == 0
         for fault in sorted(REST):
             venue.venue.faults.add(Switch(fault, probability_ppm=15_000 if fault is Fault.STALL else 30_000))
         for attempt in range(TRIES_MAX):
@@ -265,10 +266,10 @@ def test_ten_thousand_faults_end_in_the_clean_lake(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("defect", "message"),
     [
-        ("watermark before the lake", "is None, the venue's is"),
+        ("watermark before the lake", "is None, the venue's is|no [A-Z]+USD"),
         pytest.param("repeated trades counted again", "ended with|the venue's is", marks=pytest.mark.slow),
     ],
 )
 def test_the_proof_finds_a_sync_that_breaks_its_word(tmp_path: Path, defect: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        prove(tmp_path, 1_500, 60, defect=defect)
+        prove(tmp_path, 2_000, 100, defect=defect)

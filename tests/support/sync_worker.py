@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,14 @@ def plant(defect: str) -> None:
             while waiting:
                 state, marks = waiting.pop()
                 state.advance(marks)
-            time.sleep(0.02)
+            if random.random() < 0.15:
+                os.kill(os.getpid(), signal.SIGKILL)  # a crash at the one moment where it matters
             return absorb(home, deliveries, restatement=restatement)  # type: ignore[arg-type]
 
         honest = writer.Writer.write
         writer.Writer.write = write  # type: ignore[method-assign]
         writer.absorb = late_absorb
+        random.seed(os.getpid())
     elif defect == "repeated trades counted again":
         take = BarMaker.add
 
