@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -101,6 +102,7 @@ class ExchangeProvider:
         )
         self.ledger = self._calls.ledger
         self._known: dict[str, object] | None = None
+        self._one = threading.Lock()  # ccxt remembers its last answer in one field, whichever thread asked
         self._page_max = page_max or _page_max(self._client)
 
     def series(self) -> Sequence[SeriesRef]:
@@ -200,7 +202,8 @@ class ExchangeProvider:
 
         def once() -> T:
             try:
-                return fn()
+                with self._one:
+                    return fn()
             except ccxt.BaseError as e:
                 raise _failure(e) from e
             except (AttributeError, KeyError, TypeError, ValueError, IndexError) as e:
