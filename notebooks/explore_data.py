@@ -70,9 +70,7 @@ def given(bars, dataset, first_day, last_day, second, symbols, window_days):
 
 @app.cell(hide_code=True)
 def controls(given, home):
-    controls = controls_for(
-        given, choices={"symbols": explore.assets_of(given, home)}
-    )
+    controls = controls_for(given, choices={"symbols": explore.assets_of(given, home)})
     controls.vstack()
     return (controls,)
 

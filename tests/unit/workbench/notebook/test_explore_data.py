@@ -14,8 +14,9 @@ from workbench.notebook.bounds import require_bounds
 from workbench.notebook.controls import controls
 from workbench.notebook.datasets import dataset_hash
 from workbench.notebook.lint import lint
+from workbench.notebook.pins import pins_path, read_pins
 from workbench.notebook.run import execute, find_source, notebook_parameters
-from workbench.notebook.verify import run_both
+from workbench.notebook.verify import run_both, verify
 
 SOURCE = find_source("explore_data")
 ASSETS = ("BTC", "ETH", "SOL")
@@ -71,6 +72,18 @@ def test_its_bounds_hold_before_anything_runs() -> None:
 
 def test_no_second_dataset_has_no_hash(tmp_path: Path) -> None:
     assert dataset_hash(tmp_path, "") == ""
+
+
+def test_it_is_pinned_with_parameters_it_declares() -> None:
+    pin = read_pins(pins_path(SOURCE))["explore_data"]
+    assert set(pin.parameters) <= {p.name for p in notebook_parameters(SOURCE)}
+    assert set(pin.portable) == {"dataset_hash"}
+
+
+@pytest.mark.slow
+def test_both_runtimes_give_the_pinned_result() -> None:
+    found = verify(SOURCE)
+    assert [c for c in found.checks if not c.ok] == []
 
 
 def test_both_runtimes_give_one_result() -> None:
