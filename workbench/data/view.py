@@ -146,7 +146,7 @@ class LakeView:
             longer = [n for n, t in INTERVALS.items() if t > own_t and t % own_t == 0]
             raise UsageError(
                 f"aggregate to {interval!r} from {self.interval!r}{' (already aggregated)' if self._view != 'bars' else ''}",
-                expected="a longer interval: one of " + ", ".join(longer),
+                expected="a longer interval: " + (f"one of {', '.join(longer)}" if longer else "there is none"),
                 action="choose another interval, or open the view with a shorter one",
             )
         name = f"{BASE}_{interval}"

@@ -98,6 +98,11 @@ def test_only_longer_intervals_can_be_made(view: LakeView, interval: str) -> Non
         view.aggregate(interval)
 
 
+def test_of_days_nothing_longer_is_made(home: Path) -> None:
+    with data.open(home, interval="1d") as days, pytest.raises(UsageError, match="there is none"):
+        days.aggregate("1h")
+
+
 def test_an_aggregate_is_not_aggregated_again(view: LakeView) -> None:
     with pytest.raises(UsageError, match="already aggregated"):
         view.aggregate("4h").aggregate("1d")
