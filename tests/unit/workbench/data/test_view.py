@@ -20,7 +20,7 @@ from workbench import data
 from workbench.data.datasets import build_dataset
 from workbench.data.ingest import import_bars
 from workbench.data.lake import Lake
-from workbench.data.manifests import load_panel
+from workbench.data.manifests import load_manifest, load_panel, store_manifest
 from workbench.data.providers.files import FileProvider
 from workbench.data.view import COLUMNS, LakeView, seconds_of
 
@@ -222,6 +222,17 @@ def test_a_dataset_is_verified_and_the_lake_on_request(tmp_path: Path) -> None:
         data.open(home, dataset=name)
     with data.open(home, dataset=name, verify=False) as opened:
         assert not opened.verified
+
+
+def test_a_dataset_that_counts_other_bars_is_refused(tmp_path: Path) -> None:
+    home, name, _ = altered_home(tmp_path)
+    manifest = load_manifest(home, name)
+    file = manifest.files[0].model_copy(update={"rows": manifest.files[0].rows - 1})
+    wrong = manifest.model_copy(update={"files": (file,)})
+    wrong = wrong.model_copy(update={"dataset_hash": wrong.computed_hash()})
+    store_manifest(home, wrong)
+    with pytest.raises(VerificationError, match="bars in the dataset's range"):
+        data.open(home, dataset=wrong.dataset_hash)
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:

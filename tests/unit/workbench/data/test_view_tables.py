@@ -134,6 +134,13 @@ def test_coverage_by_month_adds_up_and_shows_empty_months(tmp_path: Path) -> Non
     assert months.select("bars_n", "due_n", "missing_n").sum().row(0) == whole.select("bars_n", "due_n", "missing_n").row(0)
 
 
+def test_coverage_of_longer_bars_counts_those(view: LakeView) -> None:
+    days = view.aggregate("1d")
+    rows = {(r["venue"], r["symbol"]): r for r in days.coverage().iter_rows(named=True)}
+    assert (rows["binance-spot", "BTC"]["bars_n"], rows["binance-spot", "BTC"]["missing_n"]) == (40, 0)
+    assert days.gaps().height == 0
+
+
 def test_gaps_are_those_of_a_dataset(home: Path, view: LakeView) -> None:
     manifest = build_dataset(home, "binance-spot", accept_names=ALL)
     ours = view.gaps().filter(venue="binance-spot")

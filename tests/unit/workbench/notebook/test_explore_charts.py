@@ -96,3 +96,14 @@ def test_a_month_without_an_estimate_is_an_empty_point() -> None:
 def test_points_stay_within_the_limit_of_a_chart() -> None:
     for name in ("prices of many", "spreads of many", "correlation of many"):
         assert len(rows_of(name)) <= charts.ROWS_MAX, name
+
+
+def test_months_that_do_not_fit_are_told_in_the_title() -> None:
+    months = pl.date_range(date(2000, 1, 1), date(2029, 12, 1), "1mo", eager=True)
+    symbols = [f"A{n}" for n in range(30)]
+    table = pl.DataFrame({"month": months}).join(pl.DataFrame({"symbol": symbols}), how="cross")
+    table = table.with_columns(pl.lit(1.0).alias("corwin_schultz"), pl.lit(2.0).alias("abdi_ranaldo"), pl.lit(9).alias("n"))
+    shown = explore_charts.spreads_chart(table, symbols, "SIMULATED")._repr_mimebundle_()[charts.VEGA_MIME]
+    (rows,) = shown["datasets"].values()
+    assert len(rows) == charts.ROWS_MAX == 160 * 30
+    assert "since 2016-09 (SIMULATED)" in json.dumps(shown["title"])
