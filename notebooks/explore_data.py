@@ -10,7 +10,7 @@ with app.setup:
 
     from runtime.home import home_path
     from runtime.progress import from_environment
-    from workbench.data import estimates, explore
+    from workbench.data.view import estimates, explore
     from workbench.notebook import explore_charts as charts
     from workbench.notebook.controls import controls as controls_for
     from workbench.notebook.datasets import dataset_hash

@@ -19,7 +19,7 @@ from runtime.progress import Report, silent
 
 if TYPE_CHECKING:
     from pipelines.outcome import Demo
-    from workbench.data.manifests import DatasetManifest
+    from workbench.data.datasets.manifests import DatasetManifest
     from workbench.notebook.run import Executed
 
 NOTEBOOK: Final = "walk_forward"
@@ -37,7 +37,7 @@ def run_demo(
     Args:
         home: the folder that takes lake, study, runs and report.
         data: local bars; None: see `source`.
-        source: auto, simulated or kraken; see `workbench.data.prepare`.
+        source: auto, simulated or kraken; see `workbench.data.datasets.prepare`.
         workers: processes that compute features and models; None: one per processor.
         report: told about each stage.
 
@@ -54,7 +54,7 @@ def _run(home: Path, data: Path | None, source: str, workers: int | None, report
     seconds: dict[str, float] = {}
     began_s = time.perf_counter()
     with _timed("data", seconds):
-        from workbench.data.prepare import prepare_dataset
+        from workbench.data.datasets.prepare import prepare_dataset
 
         manifest = prepare_dataset(home, data, source, report)
     with _timed("notebook", seconds):

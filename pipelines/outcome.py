@@ -12,7 +12,7 @@ from runtime.errors import GateError, VerificationError
 from runtime.ops.check import CheckResult
 from runtime.replay import ReplayResult
 from workbench.backtest import RunSummary
-from workbench.data.manifests import DatasetManifest
+from workbench.data.datasets.manifests import DatasetManifest
 from workbench.study import ML, TREND, StudyResult
 from workbench.study.baselines import Baseline
 

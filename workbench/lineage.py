@@ -32,9 +32,9 @@ from runtime.inference.trees import TreeModel, raw_scores, require_logit
 from runtime.lineage import LineageBreak
 from runtime.progress import Report
 from workbench.backtest import core_inputs
-from workbench.data.lake import Lake
-from workbench.data.manifests import DatasetManifest, datasets_dir, load_manifest, load_panel
-from workbench.data.universe import iso
+from workbench.data.datasets.manifests import DatasetManifest, datasets_dir, load_manifest, load_panel
+from workbench.data.store.lake import Lake
+from workbench.data.universe.versions import iso
 from workbench.study.result import RESULT_NAME, STUDIES_NAME, StudyResult, load_result
 from workbench.study.stages import trend_of, trend_spec
 from workbench.training.labels import decision_rows

@@ -16,7 +16,7 @@ from runtime.canonical import sha256_file
 from runtime.core.records import RECORD_TYPES
 from runtime.errors import DataError
 from runtime.inference.panel import BarPanel
-from workbench.data.manifests import load_manifest, load_panel
+from workbench.data.datasets.manifests import load_manifest, load_panel
 
 RUNS: Final = ("ml", "trend")
 """In the order in which the report shows them: what the study is about, then the rule beside it."""

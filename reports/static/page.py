@@ -16,7 +16,7 @@ from reports.static.inputs import RUNS, Finding, Gap, Inputs, Replay
 from reports.static.integrity import Difference
 from reports.static.numbers import count, day, measure, money_text, percent_text, plural, utc
 from runtime.inference.panel import Ints
-from workbench.data.findings import GATES
+from workbench.data.quality.findings import GATES
 
 SHAP_SHOWN_N: Final = 15
 SAMPLE_QUERY: Final = "select * from cash_ledger limit 20"

@@ -21,8 +21,6 @@ from tests.support.coinapi import LoopbackCoinApi, serve_coinapi
 from tests.support.loopback import Fault
 from tests.support.venue_bars import serve_folder, venue_bars
 from workbench.data.bars import Bars, interval_seconds, joined
-from workbench.data.gates import Series, form_findings
-from workbench.data.ingest import import_bars
 from workbench.data.providers import BarProvider, Page, SeriesRef, read_series
 from workbench.data.providers.archive import ArchiveProvider
 from workbench.data.providers.coinapi import CoinApiProvider
@@ -31,6 +29,8 @@ from workbench.data.providers.files import FileProvider
 from workbench.data.providers.keys import COINAPI
 from workbench.data.providers.kraken import KrakenProvider
 from workbench.data.providers.simulated import SimulatedProvider
+from workbench.data.quality.gates import Series, form_findings
+from workbench.data.store.ingest import import_bars
 
 TIMEOUT_S = 0.3
 BARS_N = 60

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, without
 from workbench.data.bars import Bars
-from workbench.data.findings import GATES, ROWS_KEPT, Finding
-from workbench.data.gates import (
+from workbench.data.quality.findings import GATES, ROWS_KEPT, Finding
+from workbench.data.quality.gates import (
     Series,
     form_findings,
     history_findings,
@@ -22,8 +22,8 @@ from workbench.data.gates import (
     unclosed,
     unclosed_findings,
 )
-from workbench.data.live import Clock, live_findings
-from workbench.data.second_source import judge_moves
+from workbench.data.quality.live import Clock, live_findings
+from workbench.data.quality.second_source import judge_moves
 
 SERIES = Series("BTCUSD", "kraken-spot/1h/BTCUSD", HOUR_T)
 Expected = dict[str, list[int]]

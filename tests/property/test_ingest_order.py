@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.bars import HOUR_T, START_T, some_bars, without
 from workbench.data.bars import Bars
-from workbench.data.ingest import import_bars
-from workbench.data.lake import Lake
 from workbench.data.providers import Page, SeriesRef
+from workbench.data.store.ingest import import_bars
+from workbench.data.store.lake import Lake
 
 WHOLE = without(some_bars(120), 40, 41, 77)
 REF = SeriesRef("binance-spot", "1h", "BTCUSDT", "pieces", "")

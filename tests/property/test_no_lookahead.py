@@ -18,8 +18,8 @@ from runtime.inference.panel import BarPanel
 from runtime.inference.trend import DEFAULT_TREND, trend_forecasts, widen
 from runtime.policy import load_profile
 from workbench.backtest import Origin, run_backtest
-from workbench.data.manifests import load_panel
-from workbench.data.prepare import prepare_dataset
+from workbench.data.datasets.manifests import load_panel
+from workbench.data.datasets.prepare import prepare_dataset
 
 HOURS = 3_200
 ASSETS = ("BTC", "ETH", "SOL", "ADA", "LINK")

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.support.bars import HOUR_T, START_T, write_series
 from workbench import data
 from workbench.data.bars import INTERVALS, Bars
-from workbench.data.ingest import import_bars
 from workbench.data.providers.files import FileProvider
-from workbench.data.view import LakeView
+from workbench.data.store.ingest import import_bars
+from workbench.data.view.lake_view import LakeView
 
 MINUTES_N = 3 * 24 * 60
 SEED = 20_240_101
@@ -140,7 +140,7 @@ def _compare(frame: pl.DataFrame, minutes: dict[str, Bars], interval_t: int) -> 
 
 def test_an_hour_early_would_be_caught(home: Path, minutes: dict[str, Bars], monkeypatch: pytest.MonkeyPatch) -> None:
     """A join on the opening time, the usual mistake, is what these properties are there to find."""
-    import workbench.data.view as module
+    import workbench.data.view.lake_view as module
 
     real = module.known_bars
     monkeypatch.setattr(module, "known_bars", lambda bars, names, interval_t, asked: real(bars, names, 0, asked))

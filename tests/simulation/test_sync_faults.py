@@ -33,7 +33,7 @@ from tests.support.faulty_venue import HOUR, NAMES, FaultyVenue, make_venue, ser
 from tests.support.sync_worker import SyncOrder
 from tests.support.venue_bars import serve_folder, venue_bars
 from workbench.data.bars import Bars
-from workbench.data.lake import Lake
+from workbench.data.store.lake import Lake
 from workbench.data.sync.state import SyncState
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]

@@ -7,12 +7,12 @@ import polars as pl
 
 from runtime.inference.panel import Floats
 from tests.support.bars import START_T
-from workbench.data import coverage
-from workbench.data.estimates import Market
-from workbench.data.findings import Finding
-from workbench.data.manifests import DatasetManifest
-from workbench.data.strands import Name
-from workbench.data.universe import load_universe
+from workbench.data.datasets.manifests import DatasetManifest
+from workbench.data.quality.findings import Finding
+from workbench.data.universe.versions import load_universe
+from workbench.data.view import coverage
+from workbench.data.view.estimates import Market
+from workbench.data.view.strands import Name
 
 HOUR_T = 3_600
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from runtime.errors import BallastError
 from runtime.progress import Report
-from workbench.data.ingest import ImportedSeries
 from workbench.data.providers import BarProvider
 from workbench.data.providers.calls import CallLedger
 from workbench.data.providers.kraken import KrakenProvider
 from workbench.data.providers.trades import BarMaker, Trade
+from workbench.data.store.ingest import ImportedSeries
 from workbench.data.sync import jobs, writer
 from workbench.data.sync.state import SyncState, Watermark
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from tests.support.bars import START_T, changed, some_bars, without, write_series
-from workbench.data.ingest import import_bars
 from workbench.data.providers.files import FileProvider
+from workbench.data.store.ingest import import_bars
 
 YEAR_END_T = START_T - 10 * 86_400
 BTC = without(some_bars(24 * 40, start_t=YEAR_END_T, trades=True), 100, 101, 102, 400)

@@ -18,11 +18,11 @@ import polars as pl
 
 from workbench import data
 from workbench.data.bars import Bars, to_frame
-from workbench.data.ingest import import_bars
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.files import FileProvider
-from workbench.data.simulate import simulate
-from workbench.data.universe import load_universe
+from workbench.data.providers.simulate import simulate
+from workbench.data.store.ingest import import_bars
+from workbench.data.universe.versions import load_universe
 
 FIRST_T: Final = 1_704_067_200
 """2024-01-01."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runtime.progress import Report, silent
 
 if TYPE_CHECKING:
-    from workbench.data.view import LakeView
+    from workbench.data.view.lake_view import LakeView
 
 
 def open(  # noqa: A001  `data.open()` is the name a researcher looks for; nothing in this module needs the builtin
@@ -46,7 +46,7 @@ def open(  # noqa: A001  `data.open()` is the name a researcher looks for; nothi
         DataError: the lake has no such series, or no bar of them had closed by `as_of`.
         VerificationError: a file is missing or damaged, or holds other bars than its address promises.
     """
-    from workbench.data.view import open_view
+    from workbench.data.view.lake_view import open_view
 
     return open_view(
         home, dataset=dataset, venue=venue, interval=interval, symbols=symbols, as_of=as_of, universe=universe, verify=verify,

@@ -24,7 +24,7 @@ class Bounds(NamedTuple):
 
 SPECS: Final[dict[str, Bounds]] = {
     "walk_forward.py": Bounds("workbench.study.spec:StudySpec"),
-    "explore_data.py": Bounds("workbench.data.explore:ExploreSpec", ("dataset", "second")),
+    "explore_data.py": Bounds("workbench.data.view.explore:ExploreSpec", ("dataset", "second")),
 }
 """By source name; any other notebook is checked by its own cells alone."""
 PLACEHOLDER: Final = "0" * 64

@@ -21,9 +21,9 @@ def dataset_hash(home: Path, name: str, report: Report = silent) -> str:
     if not name:
         return ""
     if name == SIMULATED:
-        from workbench.data.prepare import prepare_dataset
+        from workbench.data.datasets.prepare import prepare_dataset
 
         return prepare_dataset(home, None, SIMULATED, report).dataset_hash
-    from workbench.data.manifests import load_manifest
+    from workbench.data.datasets.manifests import load_manifest
 
     return load_manifest(home, name).dataset_hash

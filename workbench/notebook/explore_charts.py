@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from runtime.inference.panel import Floats, Ints
-from workbench.data.estimates import Correlations, Market
-from workbench.data.findings import GATES, Finding
+from workbench.data.quality.findings import GATES, Finding
+from workbench.data.view.estimates import Correlations, Market
 from workbench.notebook.charts import ROWS_MAX
 
 MISSING: Final = {

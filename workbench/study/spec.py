@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from runtime.canonical import digest
 from runtime.policy import PROFILES
-from workbench.data.manifests import load_manifest
+from workbench.data.datasets.manifests import load_manifest
 
 STUDY_VERSION: Final = 1
 """Raise it when the same spec on the same data is meant to give another result."""

@@ -17,7 +17,7 @@ from runtime.inference.trend import TrendSpec, trend_forecasts, widen
 from runtime.policy import load_profile
 from runtime.progress import Report, silent
 from workbench.backtest import Origin, RunSummary, run_backtest
-from workbench.data.manifests import DatasetManifest, load_manifest, load_panel
+from workbench.data.datasets.manifests import DatasetManifest, load_manifest, load_panel
 from workbench.study.baselines import BaselineRun, run_baselines
 from workbench.study.spec import StudySpec
 from workbench.training import folds as folding

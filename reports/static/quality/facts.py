@@ -11,14 +11,14 @@ import numpy as np
 
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
-from workbench.data.certificates import Certificate, load_certificates
-from workbench.data.check import CheckResult, check_lake
-from workbench.data.findings import Finding
-from workbench.data.gates import gaps
-from workbench.data.lake import Entry, Lake
+from workbench.data.checks.check import CheckResult, check_lake
+from workbench.data.checks.reconcile import Reconciled, reconcile_venues, source_pairs
 from workbench.data.providers.simulated import VENUE as SIMULATED
-from workbench.data.reconcile import Reconciled, reconcile_venues, source_pairs
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+from workbench.data.quality.certificates import Certificate, load_certificates
+from workbench.data.quality.findings import Finding
+from workbench.data.quality.gates import gaps
+from workbench.data.store.lake import Entry, Lake
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 WORST_BARS_N: Final = 3
 RATIO_GATES: Final = ("wick", "jump", "wick_contradicted", "jump_contradicted")

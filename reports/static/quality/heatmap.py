@@ -11,7 +11,7 @@ import numpy as np
 
 from reports.static.numbers import count, utc
 from runtime.inference.panel import Ints
-from workbench.data.findings import Finding, blocking
+from workbench.data.quality.findings import Finding, blocking
 
 DAY_T: Final = 86_400
 DAYS_MAX_T: Final = 92 * DAY_T

@@ -9,9 +9,9 @@ from typing import Final
 from reports.static.numbers import count, measure, plural, utc
 from reports.static.quality import heatmap, words
 from reports.static.quality.facts import Inputs, SeriesFacts
-from workbench.data.findings import GATES, Finding
-from workbench.data.reconcile import Reconciled
-from workbench.data.universe import SECOND_SOURCE_SUFFIX
+from workbench.data.checks.reconcile import Reconciled
+from workbench.data.quality.findings import GATES, Finding
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX
 
 GAPS_SHOWN_N: Final = 100
 WORST_SHOWN_N: Final = 8

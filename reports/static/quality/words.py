@@ -8,7 +8,7 @@ from decimal import ROUND_DOWN, Decimal
 from reports.static.numbers import count, plural, utc
 from reports.static.quality.facts import Inputs
 from reports.static.quality.heatmap import stands
-from workbench.data.universe import SECOND_SOURCE_SUFFIX
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)

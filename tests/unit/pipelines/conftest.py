@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bars import write_ohlcvt
-from workbench.data.simulate import simulate
+from workbench.data.providers.simulate import simulate
 
 HOURS_N = 18_000
 ASSETS = {"BTC": "XBTUSD", "ETH": "ETHUSD", "SOL": "SOLUSD"}

@@ -23,7 +23,7 @@ from runtime.replay import Failure, replay
 from tests.unit.pipelines.conftest import Ran, ballast
 from tools.check_demo import findings
 from workbench.backtest import load_summary
-from workbench.data.manifests import load_manifest
+from workbench.data.datasets.manifests import load_manifest
 from workbench.notebook.receipt import read_receipt
 from workbench.study import load_result
 

@@ -14,8 +14,8 @@ from runtime.engine import iterate_blocks
 from runtime.policy import load_profile
 from tests.support.bars import some_bars, write_series
 from tools.bench import data, frameworks, growth, latency, market, measure, ours, result, rule, verification
-from workbench.data.gates import Series, form_findings
-from workbench.data.lake import Lake
+from workbench.data.quality.gates import Series, form_findings
+from workbench.data.store.lake import Lake
 
 HOURS_N = 700
 SYMBOLS_N = 4

@@ -27,11 +27,11 @@ from runtime.replay import Level, ReplayResult, replay
 from tests.support.replays import failed
 from workbench import lineage
 from workbench.backtest import load_summary
-from workbench.data.datasets import build_dataset
-from workbench.data.ingest import import_bars
-from workbench.data.manifests import load_manifest
-from workbench.data.prepare import DEMO_ACCEPTED
+from workbench.data.datasets.build import build_dataset
+from workbench.data.datasets.manifests import load_manifest
+from workbench.data.datasets.prepare import DEMO_ACCEPTED
 from workbench.data.providers.simulated import VENUE, SimulatedProvider
+from workbench.data.store.ingest import import_bars
 from workbench.study import StudyResult, StudySpec, load_result, run_study
 from workbench.study.stages import ML, TREND
 from workbench.training.executor import InProcessExecutor

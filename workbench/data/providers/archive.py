@@ -20,7 +20,7 @@ from runtime.errors import DataError
 from workbench.data.bars import INTERVALS, Bars, joined, within
 from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.files import KRAKEN, OHLCVT_INTERVALS, OHLCVT_NAME, read_csv
-from workbench.data.universe import Universe, iso, load_universe
+from workbench.data.universe.versions import Universe, iso, load_universe
 
 MEMBER_BYTES_MAX: Final = 4 * 1024**3
 """The largest real member, one pair's minutes since 2013, has about 0.3 GB."""

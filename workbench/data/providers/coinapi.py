@@ -25,7 +25,7 @@ from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLe
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.keys import COINAPI, Key, need_key
 from workbench.data.providers.web import TIMEOUT_S, Answer, Web
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from workbench.data.providers import Page, SeriesRef
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause, pause
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.web import TIMEOUT_S, failure_of, is_transport, no_credentials, response_of, status_failure
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 T = TypeVar("T")
 

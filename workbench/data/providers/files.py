@@ -20,7 +20,7 @@ import polars as pl
 from runtime.errors import DataError, UsageError
 from workbench.data.bars import INTERVALS, REQUIRED, Bars, first_text, from_frame, read_parquet, within
 from workbench.data.providers import Page, SeriesRef
-from workbench.data.universe import SECOND_SOURCE_SUFFIX, Universe, load_universe
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 KRAKEN: Final = "kraken-spot"
 OHLCVT_NAME: Final = re.compile(r"^([A-Z0-9]+)_(\d+)\.csv$")

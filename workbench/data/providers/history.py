@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from workbench.data.providers.calls import CallFailure, Cause
-from workbench.data.universe import Universe
+from workbench.data.universe.versions import Universe
 
 EARLIEST_T: Final = 1_262_304_000
 """2010-01-01: before any exchange."""

@@ -25,7 +25,7 @@ from workbench.data.providers.kraken_rest import BASE_URL, TRADES_MAX, Candles, 
 from workbench.data.providers.kraken_trades import TradeFeed
 from workbench.data.providers.trades import SECOND_NS, BarMaker
 from workbench.data.providers.web import TIMEOUT_S
-from workbench.data.universe import Universe, iso, load_universe
+from workbench.data.universe.versions import Universe, iso, load_universe
 
 VENUE: Final = "kraken-spot"
 ACCOUNT: Final = "kraken-public"

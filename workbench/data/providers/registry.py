@@ -18,7 +18,7 @@ from runtime.errors import EnvironmentFailure, UsageError
 from runtime.progress import Report, silent
 from workbench.data.providers import BarProvider
 from workbench.data.providers.calls import CallLedger, pause
-from workbench.data.universe import Universe
+from workbench.data.universe.versions import Universe
 
 GROUP: Final = "ballast.providers"
 

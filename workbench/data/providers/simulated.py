@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from runtime.progress import Report, silent
 from workbench.data.bars import INTERVALS, Bars, within
 from workbench.data.providers import Page, SeriesRef
-from workbench.data.simulate import ASSETS, DEFAULT_SEED, HOURS, simulate
+from workbench.data.providers.simulate import ASSETS, DEFAULT_SEED, HOURS, simulate
 
 VENUE = "simulated"
 
 
 class SimulatedProvider:
-    """Hourly bars of `workbench.data.simulate`, made once, on the first read."""
+    """Hourly bars of `workbench.data.providers.simulate`, made once, on the first read."""
 
     name = "simulated"
     closed = True

@@ -9,17 +9,17 @@ from typing import Final
 
 from runtime.errors import BallastError, UsageError
 from runtime.progress import Report
-from workbench.data.lake import Lake
+from workbench.data.datasets.prune import prune_lake
 from workbench.data.providers import BarProvider, SeriesRef
 from workbench.data.providers.calls import CallLedger
-from workbench.data.prune import prune_lake
+from workbench.data.store.lake import Lake
 from workbench.data.sync.board import Pulse
 from workbench.data.sync.plan import OVERLAP_BARS, Task, plan_backfill, plan_sync
 from workbench.data.sync.reader import Stop
 from workbench.data.sync.run import SeriesResult, SyncResult, Watch, only_one, run_tasks, sweep_lake
 from workbench.data.sync.state import Clock, Source, SyncState
 from workbench.data.sync.writer import BATCH_S
-from workbench.data.universe import load_universe
+from workbench.data.universe.versions import load_universe
 
 USD: Final = "USD"
 GONE: Final = "absent"

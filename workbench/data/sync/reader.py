@@ -13,7 +13,7 @@ from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.providers import Page
 from workbench.data.sync.board import Row
 from workbench.data.sync.plan import Span, Task
-from workbench.data.universe import iso
+from workbench.data.universe.versions import iso
 
 
 @dataclass(frozen=True, slots=True)

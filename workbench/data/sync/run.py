@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.errors import EXIT_OK, BallastError, EnvironmentFailure
 from runtime.files import TEMPORARY_PREFIX
-from workbench.data.lake import Lake
+from workbench.data.store.lake import Lake
 from workbench.data.sync.board import Board, Monotonic, Pulse, Row
 from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import End, Piece, Reader, Stop
 from workbench.data.sync.state import SyncState
 from workbench.data.sync.writer import BATCH_BARS, BATCH_S, Tally, Writer
-from workbench.data.universe import iso
+from workbench.data.universe.versions import iso
 
 LOCK_NAME: Final = ".sync-lock"
 TICK_S: Final = 0.1

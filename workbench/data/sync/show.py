@@ -13,7 +13,7 @@ from rich.text import Text
 from workbench.data.bars import interval_seconds
 from workbench.data.sync.run import SeriesResult, SyncResult
 from workbench.data.sync.status import SeriesStatus, SyncStatus
-from workbench.data.universe import iso
+from workbench.data.universe.versions import iso
 
 FAILED = "bold red"
 NEWS = "yellow"

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from workbench.data.bars import interval_seconds
-from workbench.data.lake import Entry, Lake
+from workbench.data.store.lake import Entry, Lake
 from workbench.data.sync.state import Clock, SyncState
 
 

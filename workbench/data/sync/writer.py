@@ -10,7 +10,7 @@ from typing import Final
 
 from runtime.errors import BallastError, DataError, GateError, VerificationError
 from workbench.data.bars import Bars
-from workbench.data.ingest import Delivery, absorb
+from workbench.data.store.ingest import Delivery, absorb
 from workbench.data.sync.board import Board, Monotonic
 from workbench.data.sync.plan import Task
 from workbench.data.sync.reader import Piece, Reached, Reread, Stop, in_order

@@ -25,7 +25,7 @@ def test_an_unknown_study_ends_in_one_message(home: Path, capsys: pytest.Capture
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return home and folder of a real study of the simulated market."""
-    from workbench.data.prepare import prepare_dataset
+    from workbench.data.datasets.prepare import prepare_dataset
     from workbench.study import StudySpec, run_study
     from workbench.training.executor import InProcessExecutor
 

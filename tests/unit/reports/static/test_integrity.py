@@ -39,7 +39,7 @@ def seal(study: Path) -> None:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the home of a real, sealed study of the simulated market."""
-    from workbench.data.prepare import prepare_dataset
+    from workbench.data.datasets.prepare import prepare_dataset
     from workbench.study import StudySpec, run_study
     from workbench.training.executor import InProcessExecutor
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.support.explored import some_market
-from workbench.data import estimates
+from workbench.data.view import estimates
 from workbench.notebook import charts, explore_charts
 
 MARKET = some_market()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import UsageError
-from workbench.data.explore import ExploreSpec
+from workbench.data.view.explore import ExploreSpec
 from workbench.notebook.bounds import require_bounds
 from workbench.notebook.controls import controls
 from workbench.notebook.datasets import dataset_hash

@@ -12,10 +12,10 @@ import pytest
 
 from runtime.canonical import sha256_file, sha256_hex
 from runtime.errors import DataError, EnvironmentFailure, InvariantError, UsageError
-from workbench.data.datasets import build_dataset
-from workbench.data.ingest import import_bars
-from workbench.data.prepare import DEMO_ACCEPTED
+from workbench.data.datasets.build import build_dataset
+from workbench.data.datasets.prepare import DEMO_ACCEPTED
 from workbench.data.providers.simulated import VENUE, SimulatedProvider
+from workbench.data.store.ingest import import_bars
 from workbench.study import (
     StudyParts,
     StudyResult,

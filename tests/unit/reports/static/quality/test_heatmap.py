@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from reports.static.quality.heatmap import Column, cells, columns, counted, level_of, marks, ticks
-from workbench.data.findings import finding
-from workbench.data.gates import gaps
+from workbench.data.quality.findings import finding
+from workbench.data.quality.gates import gaps
 
 HOUR_T = 3_600
 

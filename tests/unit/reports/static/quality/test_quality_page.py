@@ -16,13 +16,13 @@ from reports.static.quality.words import share_text
 from runtime.cli import main
 from tests.support.bars import HOUR_T, START_T, changed, some_bars, without, write_series
 from tests.unit.reports.static.html_reader import Reader
-from workbench.data.certify import certify_gap
-from workbench.data.check import check_lake
-from workbench.data.findings import GATES
-from workbench.data.ingest import import_bars
-from workbench.data.lake import Lake
+from workbench.data.checks.certify import certify_gap
+from workbench.data.checks.check import check_lake
 from workbench.data.providers.files import FileProvider
 from workbench.data.providers.simulated import SimulatedProvider
+from workbench.data.quality.findings import GATES
+from workbench.data.store.ingest import import_bars
+from workbench.data.store.lake import Lake
 
 PARTS = ("verdict", "coverage", "findings", "gaps", "sources", "series", "versions", "verify")
 SHARED_BYTES_MAX = 1_500_000

@@ -17,8 +17,8 @@ from runtime.errors import EnvironmentFailure
 from tests.support.bar_sources import hourly
 from tests.support.bars import some_bars, write_series
 from tests.support.faulty_venue import HOUR, FaultyVenue, make_venue, serve
-from workbench.data import commands_sync
-from workbench.data.lake import Lake
+from workbench.data.commands import sync as commands_sync
+from workbench.data.store.lake import Lake
 from workbench.data.sync.run import SyncResult, only_one
 from workbench.data.sync.state import STATE_NAME
 

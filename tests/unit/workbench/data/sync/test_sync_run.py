@@ -13,7 +13,7 @@ import pytest
 from runtime.errors import DataError, EnvironmentFailure
 from tests.support.bar_sources import HOUR, START_T, VENUE, MemorySource, failing, hourly
 from workbench.data.bars import Bars
-from workbench.data.lake import Lake
+from workbench.data.store.lake import Lake
 from workbench.data.sync.board import Board
 from workbench.data.sync.plan import OVERLAP_BARS, Span, plan_backfill, plan_sync
 from workbench.data.sync.run import SyncResult, only_one, run_tasks, sweep_lake

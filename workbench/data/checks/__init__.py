@@ -1,0 +1,1 @@
+"""The gates run over a lake or over files, gaps certified on evidence, sources side by side."""

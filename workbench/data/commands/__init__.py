@@ -1,0 +1,1 @@
+"""`ballast data`, `ballast dataset` and `ballast universe`."""

@@ -1,0 +1,1 @@
+"""The lake: where bars are, and how they get in."""

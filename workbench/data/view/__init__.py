@@ -1,0 +1,1 @@
+"""The researcher's view of the lake, and what an exploration computes."""
