@@ -17,7 +17,8 @@ from workbench.data.providers.simulated import VENUE as SIMULATED
 from workbench.data.quality.certificates import Certificate, load_certificates
 from workbench.data.quality.findings import Finding
 from workbench.data.quality.gates import gaps
-from workbench.data.store.lake import Entry, Lake
+from workbench.data.store.catalog import Entry
+from workbench.data.store.lake import Lake
 from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 WORST_BARS_N: Final = 3

@@ -17,7 +17,8 @@ from workbench.data.providers import read_series
 from workbench.data.providers.files import FileProvider
 from workbench.data.quality.certificates import Certificate, Evidence, Relation, Witness, certificates_dir, load_certificates
 from workbench.data.quality.gates import gaps
-from workbench.data.store.lake import Catalog, Entry, Lake
+from workbench.data.store.catalog import Catalog, Entry
+from workbench.data.store.lake import Lake
 from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, iso, load_universe
 
 NANOSECONDS: Final = 1_000_000_000

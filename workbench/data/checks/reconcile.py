@@ -24,7 +24,8 @@ from runtime.progress import Report, silent
 from workbench.data.bars import REQUIRED, Bars, from_frame, interval_seconds
 from workbench.data.providers.simulated import VENUE as SIMULATED
 from workbench.data.quality.gates import Series, form_findings
-from workbench.data.store.lake import Catalog, Entry, Lake
+from workbench.data.store.catalog import Catalog, Entry
+from workbench.data.store.lake import Lake
 from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Universe, load_universe
 
 WORST_N: Final = 5

@@ -11,8 +11,8 @@ from rich.text import Text
 from workbench.data.checks.check import CheckResult
 from workbench.data.datasets.manifests import DatasetManifest, describe
 from workbench.data.quality.findings import FindingSummary, summarise
+from workbench.data.store.catalog import Entry
 from workbench.data.store.ingest import ImportResult
-from workbench.data.store.lake import Entry
 from workbench.data.universe.versions import iso
 
 STYLES = {"fatal": "bold red", "blocking": "yellow", "note": "dim"}

@@ -7,7 +7,8 @@ from workbench.data.datasets.chains import Part
 from workbench.data.quality.findings import Finding
 from workbench.data.quality.gates import Series, history_findings, second_source_findings, stale_findings, unclosed_findings
 from workbench.data.quality.second_source import judge_moves
-from workbench.data.store.lake import Catalog, Shelf
+from workbench.data.store.catalog import Catalog
+from workbench.data.store.lake import Shelf
 from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX
 
 

@@ -11,7 +11,8 @@ from runtime.errors import DataError
 from runtime.progress import Report
 from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.quality.findings import Finding, finding
-from workbench.data.store.lake import Catalog, Entry, Shelf
+from workbench.data.store.catalog import Catalog, Entry
+from workbench.data.store.lake import Shelf
 from workbench.data.universe.versions import Listing, Universe
 
 

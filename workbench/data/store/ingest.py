@@ -22,7 +22,7 @@ from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.providers import BarProvider, SeriesRef, read_series
 from workbench.data.quality.findings import Finding, finding
 from workbench.data.quality.gates import Series, form_findings
-from workbench.data.store.lake import Catalog, Entry
+from workbench.data.store.catalog import Catalog, Entry
 from workbench.data.store.merge import Arrival, ImportedSeries, bring, first_version
 from workbench.data.store.segments import Piece, Segment, split
 from workbench.data.universe.versions import Universe, load_universe

@@ -25,115 +25,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from runtime.canonical import canonical_json, digest, sha256_file
+from runtime.canonical import digest, sha256_file
 from runtime.errors import DataError, EnvironmentFailure, VerificationError
 from runtime.files import atomic_path, write_bytes
 from workbench.data.bars import Bars, joined, read_parquet, to_frame, within
+from workbench.data.store.catalog import Catalog, Entry, sealed, unsealed
 from workbench.data.store.segments import Segment, overlapping
 
-FORMAT: Final = 2
 WRITERS_N: Final = 4
 """Files written at the same time: encoding and flushing wait for different things."""
-
-
-class Change(BaseModel):
-    """Evidence of a correction: one value of one bar, before and after."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    open_t: int
-    column: str
-    old: float
-    new: float
-
-
-class Late(BaseModel):
-    """Evidence of late bars: a run of bars that arrived after newer ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    first_t: int
-    last_t: int
-    bars_n: int
-
-
-class Version(BaseModel):
-    """One state of a series, newest last in its entry.
-
-    Bars after the last or before the first one extend the newest version; late and changed bars make a new one, with evidence.
-
-    Attributes:
-        sha256: content digest of the series (`segments.series_digest`).
-        segments: in time order.
-        file_sha256: per segment, of the Parquet file's bytes, for plain `sha256sum`.
-        rows, first_t, last_t: of the bars.
-        sources: providers and file names the bars came from, sorted; no folder, no host.
-        unclosed_t: opening times of bars that may have been cut while they were still forming (see `gates.unclosed`).
-        late_n, changed_n: bars that arrived late, and bars that changed, when this version was made.
-        reason: why bars changed; empty when none did.
-        late: runs of late bars, at most 100.
-        changes: the first values that changed, at most 100.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: str
-    segments: tuple[Segment, ...]
-    file_sha256: tuple[str, ...] = ()
-    rows: int
-    first_t: int
-    last_t: int
-    sources: tuple[str, ...]
-    unclosed_t: tuple[int, ...]
-    late_n: int = 0
-    changed_n: int = 0
-    reason: str = ""
-    late: tuple[Late, ...] = ()
-    changes: tuple[Change, ...] = ()
-
-
-class Entry(BaseModel):
-    """One series and its versions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    venue: str
-    interval: str
-    symbol: str
-    versions: tuple[Version, ...]
-
-    @property
-    def key(self) -> str:
-        """Return `venue/interval/SYMBOL`."""
-        return f"{self.venue}/{self.interval}/{self.symbol}"
-
-    @property
-    def current(self) -> Version:
-        """Return the newest version."""
-        return self.versions[-1]
-
-    def paths(self) -> tuple[str, ...]:
-        """Return the paths below `lake/` of the current version's files, in time order."""
-        return tuple(s.path(self.key) for s in self.current.segments)
-
-
-class Catalog(BaseModel):
-    """Every series of the lake, in the order of their keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    entries: tuple[Entry, ...] = ()
-
-    def find(self, venue: str, interval: str) -> list[Entry]:
-        """Return the entries of one venue and interval, in the order of their symbols."""
-        return [e for e in self.entries if (e.venue, e.interval) == (venue, interval)]
-
-    def get(self, key: str) -> Entry | None:
-        """Return the entry of `venue/interval/SYMBOL`."""
-        return next((e for e in self.entries if e.key == key), None)
 
 
 @dataclass(slots=True)
@@ -175,26 +76,19 @@ class Lake:
         """Read the catalog; an absent lake is an empty one.
 
         Raises:
-            DataError: the catalog cannot be read.
+            DataError: the catalog cannot be read, or has another format.
+            VerificationError: it was altered.
         """
         try:
-            content = self.catalog_path.read_bytes()
-            found = _Format.model_validate_json(content).format
-            if found == FORMAT:
-                return Catalog.model_validate_json(content)
+            return unsealed(self.catalog_path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return Catalog()
-        except (ValidationError, OSError) as e:
+        except (ValueError, OSError) as e:
             raise DataError(
                 f"{self.catalog_path}: {str(e).splitlines()[0]}",
                 expected="the catalog this version of ballast writes",
-                action="restore it from a backup, or move the lake folder away and import again",
+                action="restore it from a backup, or move it away and import the same bars again: files that are whole are kept",
             ) from e
-        raise DataError(
-            f"{self.catalog_path}: lake format {found}",
-            expected=f"lake format {FORMAT}",
-            action="use the version of ballast that wrote it, or import the bars into another home with --out",
-        )
 
     def digest(self) -> str:
         """Return the digest of what the lake holds: SHA-256 of the canonical JSON of series keys and series digests."""
@@ -332,13 +226,7 @@ class Lake:
 
     def _write_catalog(self, entries: Mapping[str, Entry]) -> None:
         catalog = Catalog(entries=tuple(entries[k] for k in sorted(entries)))
-        write_bytes(self.catalog_path, canonical_json(catalog.model_dump(mode="json")))
-
-
-class _Format(BaseModel):
-    """The one field every format of the catalog has."""
-
-    format: int
+        write_bytes(self.catalog_path, sealed(catalog))
 
 
 def _write_all(files: Mapping[str, tuple[Path, Bars]]) -> dict[str, str]:

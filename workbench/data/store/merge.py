@@ -18,7 +18,8 @@ from runtime.inference.panel import Ints
 from workbench.data.bars import Bars, interval_seconds, joined
 from workbench.data.providers import SeriesRef
 from workbench.data.quality.gates import unclosed
-from workbench.data.store.lake import Change, Commit, Entry, Lake, Late, Version
+from workbench.data.store.catalog import Change, Entry, Late, Version
+from workbench.data.store.lake import Commit, Lake
 from workbench.data.store.segments import Piece, Segment, cut, piece, series_digest
 from workbench.data.universe.versions import iso
 

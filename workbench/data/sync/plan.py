@@ -8,7 +8,7 @@ from typing import Final
 
 from workbench.data.bars import interval_seconds
 from workbench.data.providers import BarProvider, SeriesRef
-from workbench.data.store.lake import Catalog
+from workbench.data.store.catalog import Catalog
 from workbench.data.sync.state import SyncState, Watermark
 
 OVERLAP_BARS: Final = 48

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from workbench.data.bars import interval_seconds
-from workbench.data.store.lake import Catalog, Entry
+from workbench.data.store.catalog import Catalog, Entry
 from workbench.data.universe.versions import Listing, Universe, iso
 
 Reason = Literal[

@@ -21,7 +21,8 @@ from runtime.inference.panel import Ints
 from runtime.progress import Report, silent
 from workbench.data.bars import interval_seconds
 from workbench.data.datasets.manifests import DatasetManifest
-from workbench.data.store.lake import Entry, Lake
+from workbench.data.store.catalog import Entry
+from workbench.data.store.lake import Lake
 from workbench.data.store.segments import Segment
 from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, Listing, Universe
 

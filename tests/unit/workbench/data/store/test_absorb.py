@@ -14,8 +14,9 @@ from workbench.data.datasets.build import build_dataset
 from workbench.data.datasets.manifests import load_manifest, load_panel
 from workbench.data.datasets.prune import prune_lake
 from workbench.data.providers import SeriesRef
+from workbench.data.store.catalog import Entry
 from workbench.data.store.ingest import Delivery, absorb
-from workbench.data.store.lake import Entry, Lake
+from workbench.data.store.lake import Lake
 from workbench.data.store.merge import ImportedSeries
 from workbench.data.store.segments import series_digest, split
 

@@ -10,8 +10,9 @@ import pytest
 from runtime.errors import DataError, UsageError
 from tests.support.bars import START_T, some_bars, write_series
 from workbench.data.providers.files import FileProvider
+from workbench.data.store.catalog import Catalog
 from workbench.data.store.ingest import import_bars
-from workbench.data.store.lake import Catalog, Lake
+from workbench.data.store.lake import Lake
 from workbench.data.universe import versions as universe_module
 from workbench.data.universe.versions import load_universe, parse_universe
 from workbench.data.view.lake_view import open_view
