@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +27,9 @@ from workbench.data.store.catalog import Catalog, Entry
 from workbench.data.store.merge import Arrival, ImportedSeries, bring, first_version
 from workbench.data.store.segments import Piece, Segment, split
 from workbench.data.universe.versions import Universe, load_universe
+
+UNTOUCHED: Final = "; nothing was imported"
+"""Ends the advice of every import that was refused."""
 
 
 class ImportResult(BaseModel):
@@ -148,7 +152,7 @@ def receive(
             0,
             0,
             0,
-            f"{r.origin}: {r.symbol} at {r.venue} is not in universe {universe.version}: skipped",
+            f"{r.key} ({r.origin}) is not in universe {universe.version}: skipped",
         )
         for r in refs
         if r not in known
@@ -228,7 +232,8 @@ def _read_all(provider: BarProvider, refs: Sequence[SeriesRef], now_t: int | Non
     if unreadable:
         first = unreadable[0]
         more = f" (and {len(unreadable) - 1} more files)" if len(unreadable) > 1 else ""
-        raise DataError(first.got + more, expected=first.expected, action=first.action + "; nothing was imported")
+        action = first.action.removesuffix(UNTOUCHED) + UNTOUCHED  # some providers say it already
+        raise DataError(first.got + more, expected=first.expected, action=action)
     _refuse(malformed)
     return bars
 
@@ -238,5 +243,5 @@ def _refuse(malformed: Sequence[Finding]) -> None:
         raise GateError(
             "; ".join(f"{f.gate} in {f.series}: {f.detail}" for f in malformed[:5]) + ("; ..." if len(malformed) > 5 else ""),
             expected="well-formed bars in every file",
-            action="fix or remove the files; nothing was imported",
+            action="fix or remove the files" + UNTOUCHED,
         )

@@ -254,7 +254,7 @@ def _write(target: Path, bars: Bars) -> str:
 def _remove(made: list[Path]) -> None:
     """Remove files and folders this process made, innermost first; what others put there stays."""
     for path in reversed(made):
-        with suppress(NotADirectoryError):  # below a file nothing was made, and the first failure is the one to report
+        with suppress(OSError):  # below a file or on a read-only disk nothing was made; the first failure is the one to report
             if not path.is_dir():
                 path.unlink(missing_ok=True)
             elif not any(path.iterdir()):

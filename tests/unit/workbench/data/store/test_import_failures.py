@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import main
+from runtime.errors import DataError
 from tests.support.bars import START_T, some_bars, tree, write_series
 from tests.support.binance import LoopbackBinance, serve_binance
 from tests.support.coinapi import LoopbackCoinApi, serve_coinapi
 from tests.support.loopback import Fault
+from workbench.data.bars import Bars
 
 NOW_T = START_T + 47 * 3_600
 SECRET = "planted-secret-4711"  # noqa: S105 - opens nothing
@@ -143,3 +146,51 @@ def test_a_zip_given_as_a_file_of_bars_names_its_provider(
     assert main(["data", "import", str(tmp_path / "a.zip")]) == 3
     assert "use --source kraken-archive" in told(capsys)
     assert tree(home) == {}
+
+
+def test_a_folder_on_a_read_only_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a disk refuses to remove even what is not there."""
+    write_series(tmp_path / "in", "binance-spot/1h/ETHUSDT", some_bars())
+    home, real_mkdir, real_unlink = tmp_path / "disk" / "home", Path.mkdir, Path.unlink
+    home.parent.mkdir()
+
+    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if path.is_relative_to(home):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        real_mkdir(path, mode, parents, exist_ok)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.is_relative_to(home):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        real_unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert main(["data", "import", str(tmp_path / "in"), "--out", str(home)]) == 6
+    err = told(capsys)
+    assert "cannot write" in err
+    assert "Read-only file system" in err
+    assert not any(home.parent.iterdir())
+
+
+def test_what_was_not_imported_is_said_once(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "in", "binance-spot/1h/ETHUSDT", some_bars())
+
+    def differing(provider: object, ref: object) -> Bars:
+        raise DataError("bars differ", expected="bars that agree", action="import one alone; nothing was imported")
+
+    monkeypatch.setattr("workbench.data.store.ingest.read_series", differing)
+    assert main(["data", "import", str(tmp_path / "in")]) == 3
+    assert told(capsys).count("nothing was imported") == 1
+
+
+def test_skipped_series_of_one_file_name_are_told_apart(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("binance-spot/1h/ETHUSDT", "kraken-spot/1h/XBTUSDT", "kraken-spot/1m/XBTUSDT"):
+        write_series(tmp_path / "in", key, some_bars())
+    assert main(["data", "import", str(tmp_path / "in")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unknown_symbol")]
+    assert [line.split()[1] for line in lines] == ["kraken-spot/1h/XBTUSDT", "kraken-spot/1m/XBTUSDT"]
