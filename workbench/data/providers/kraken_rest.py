@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, DecimalException
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -71,6 +71,7 @@ class KrakenRest:
         """Take the base address; nothing is sent yet."""
         self._web, self._calls = Web(url, timeout_s), calls
         self._trades_max = max(2, trades_max)  # each page repeats a trade: one of a single row would show nothing new
+        self._names: Mapping[str, frozenset[str]] | None = None
 
     def check_status(self) -> None:
         """Refuse to work while Kraken is in maintenance.
@@ -94,22 +95,13 @@ class KrakenRest:
 
     def pairs(self) -> frozenset[str]:
         """Return the names (`XBTUSD`) of the pairs listed today."""
-
-        def names(result: Mapping[str, object]) -> frozenset[str]:
-            found = set()
-            for pair in result.values():
-                name = pair.get("altname") if isinstance(pair, dict) else None
-                if not isinstance(name, str):
-                    raise _form(f"pair {str(pair)[:60]}")
-                found.add(name)
-            return frozenset(found)
-
-        return self._call("AssetPairs", {}, names)
+        self._names = self._call("AssetPairs", {}, _pair_names)
+        return frozenset(self._names)
 
     def candles(self, pair: str, step_t: int) -> Candles:
         """Return the closed candles among the last 720."""
-        query = {"pair": pair, "interval": str(step_t // 60)}
-        return self._call("OHLC", query, lambda result: _candles(result, step_t))
+        query, names = {"pair": pair, "interval": str(step_t // 60)}, self._names_of(pair)
+        return self._call("OHLC", query, lambda result: _candles(result, step_t, names))
 
     def trades(self, pair: str, since_ns: int, accept: Callable[[TradePage], T]) -> T:
         """Fetch a page of trades and return what `accept` makes of it; one it refuses is asked for again.
@@ -119,14 +111,21 @@ class KrakenRest:
             since_ns: only later trades.
             accept: raises `TradeOrderError` when the page does not continue the last one.
         """
+        names = self._names_of(pair)
 
         def checked(result: Mapping[str, object]) -> T:
             try:
-                return accept(_trades(result))
+                return accept(_trades(result, names))
             except TradeOrderError as e:
                 raise _form(str(e)) from e
 
         return self._call("Trades", {"pair": pair, "since": str(since_ns), "count": str(self._trades_max)}, checked)
+
+    def _names_of(self, pair: str) -> frozenset[str]:
+        """Return the names under which rows of the pair come; asks for them once."""
+        if self._names is None:
+            self.pairs()
+        return (self._names or {}).get(pair, frozenset({pair}))
 
     def _call(self, endpoint: str, query: Mapping[str, str], read: Callable[[Mapping[str, object]], T]) -> T:
         def once() -> T:
@@ -153,17 +152,33 @@ def _form(got: str) -> CallFailure:
     return CallFailure(Cause.FORM, got)
 
 
-def _rows(result: Mapping[str, object]) -> Sequence[object]:
-    """Return the rows of the one pair in an answer; its key is Kraken's long name (`XXBTZUSD`), which we do not need."""
-    found = [value for key, value in result.items() if key != "last"]
-    if len(found) != 1 or not isinstance(found[0], list):
+def _pair_names(result: Mapping[str, object]) -> dict[str, frozenset[str]]:
+    """Return every name of each pair (key `XXBTZUSD`, altname `XBTUSD`, wsname `XBT/USD`) by its altname."""
+    found: dict[str, frozenset[str]] = {}
+    for key, pair in result.items():
+        name, wsname = (pair.get("altname"), pair.get("wsname")) if isinstance(pair, dict) else (None, None)
+        if not isinstance(name, str):
+            raise _form(f"pair {str(pair)[:60]}")
+        found[name] = frozenset({key, name, wsname} if isinstance(wsname, str) else {key, name})
+    return found
+
+
+def _rows(result: Mapping[str, object], names: Collection[str]) -> Sequence[object]:
+    """Return the rows of the one pair in an answer, which must come under one of the pair's names."""
+    found = [(key, value) for key, value in result.items() if key != "last"]
+    if len(found) != 1:
         raise _form(f"{len(found)} pairs instead of rows of one")
-    return found[0]
+    key, value = found[0]
+    if key not in names:
+        raise _form(f"rows of {key[:40]} instead of {' or '.join(sorted(names))}")
+    if not isinstance(value, list):
+        raise _form(f"rows {str(value)[:60]}")
+    return value
 
 
-def _candles(result: Mapping[str, object], step_t: int) -> Candles:
+def _candles(result: Mapping[str, object], step_t: int, names: Collection[str]) -> Candles:
     last_t = _integer(result.get("last"), "last")
-    rows = [_candle(row) for row in _rows(result)]
+    rows = [_candle(row) for row in _rows(result, names)]
     opened = [int(row[0]) for row in rows]
     # Kraken sends a candle for every interval, traded or not: a hole is a lost row.
     if any(t % step_t for t in opened) or any(b - a != step_t for a, b in itertools.pairwise(opened)):
@@ -187,11 +202,11 @@ def _candle(row: object) -> tuple[float, ...]:
     return (float(t), *values, float(count))
 
 
-def _trades(result: Mapping[str, object]) -> TradePage:
+def _trades(result: Mapping[str, object], names: Collection[str]) -> TradePage:
     cursor = result.get("last")
     if not isinstance(cursor, str) or not cursor.isdigit():
         raise _form(f"last {cursor!r}")
-    trades = tuple(_trade(row) for row in _rows(result))
+    trades = tuple(_trade(row) for row in _rows(result, names))
     if trades and abs(int(cursor) - trades[-1].time_ns) > CURSOR_NS_MAX:
         raise _form(f"last {cursor} is not the time of the last trade")
     return TradePage(trades, int(cursor))

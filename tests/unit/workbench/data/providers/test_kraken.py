@@ -14,7 +14,7 @@ from runtime.adapters.local_kraken.rest import Mode
 from runtime.adapters.local_kraken.server import LocalKraken
 from runtime.errors import DataError, EnvironmentFailure
 from tests.support.bars import HOUR_T, START_T, write_series
-from tests.support.venue_bars import Lie, rows, serve_bars, serve_folder, venue_bars
+from tests.support.venue_bars import Body, Lie, rows, serve_bars, serve_folder, venue_bars
 from workbench.data.bars import Bars, interval_seconds, joined, read_parquet
 from workbench.data.providers import SeriesRef, read_series
 from workbench.data.providers.calls import ATTEMPTS, MemoryLedger
@@ -168,6 +168,13 @@ def test_bars_are_the_same_in_a_storm_of_any_fault(fault: Fault, seed: int, deep
     assert got.digest == DEEP.digest, f"seed {seed}"
 
 
+def of_another_pair(body: Body) -> object:
+    """Return the same rows under the key of ETHUSD."""
+    result = body["result"]
+    assert isinstance(result, dict)
+    return {"error": [], "result": {"XETHZUSD" if key == "XXBTZUSD" else key: rows for key, rows in result.items()}}
+
+
 LIES: dict[str, tuple[str, Callable[[dict[str, object]], object]]] = {
     "trades with numbers for text": ("Trades", rows(lambda found: [[1.5, 1.5, *row[2:]] for row in found])),
     "trades without rows": ("Trades", rows(lambda _: None)),
@@ -178,6 +185,8 @@ LIES: dict[str, tuple[str, Callable[[dict[str, object]], object]]] = {
         lambda body: {"error": [], "result": {**body["result"], "last": "1704067200000000000"}},  # type: ignore[dict-item]  # a dict
     ),
     "trades of the wrong price": ("Trades", rows(lambda found: [["-1.0", *row[1:]] for row in found])),
+    "trades of another pair": ("Trades", of_another_pair),
+    "candles of another pair": ("OHLC", of_another_pair),
     "candles with a lost row": ("OHLC", rows(lambda found: [*found[:100], *found[101:]])),
     "candles twice": ("OHLC", rows(lambda found: [*found, *found])),
     "candles of no price": ("OHLC", rows(lambda found: [[row[0], "NaN", *row[2:]] for row in found])),
@@ -196,6 +205,36 @@ def test_a_wrong_answer_is_asked_for_again_and_never_used(name: str, first: int,
         assert fetch(provider).digest == DEEP.digest
     retried_n = sum(n for (_, outcome), n in counts(provider).items() if outcome == "retried")
     assert retried_n >= (1 if lie.asked_n > first else 0)
+
+
+@pytest.mark.parametrize("endpoint", ["OHLC", "Trades"])
+@pytest.mark.parametrize("listed", [True, False], ids=["after series()", "from pages() alone"])
+def test_an_answer_for_another_pair_is_never_stored_as_this_one(endpoint: str, listed: bool, deep: Path) -> None:
+    with serve_folder(deep, now_t=DEEP_NOW_T) as venue:
+        Lie(endpoint, of_another_pair, times=99).tell(venue)
+        provider = make(venue, START_T)
+        if listed:
+            provider.series()
+        with pytest.raises(
+            EnvironmentFailure,
+            match=rf"{endpoint} failed 5 times: answer in an unknown form \(rows of XETHZUSD instead of XBT/USD or XBTUSD or XXBTZUSD",
+        ):
+            list(provider.pages(BTC))
+
+
+def test_every_name_kraken_itself_has_for_the_pair_is_right(tmp_path: Path) -> None:
+    bars = venue_bars(N)
+    for n, name in enumerate(("XBTUSD", "XBT/USD")):
+        (folder := tmp_path / str(n)).mkdir()
+        with serve_bars(folder, {"XBTUSD": bars}, now_t=NOW_T) as venue:
+
+            def renamed(body: Body, name: str = name) -> object:
+                return {"error": [], "result": {name if k == "XXBTZUSD" else k: v for k, v in body["result"].items()}}  # type: ignore[attr-defined]  # a dict
+
+            Lie("OHLC", renamed).tell(venue)
+            provider = make(venue)
+            assert len(fetch(provider)) == 58 + 1
+            assert counts(provider)["OHLC", "ok"] == 1
 
 
 def test_a_venue_that_stays_down_is_an_environment_failure(tmp_path: Path) -> None:

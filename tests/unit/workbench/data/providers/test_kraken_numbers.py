@@ -10,5 +10,5 @@ from workbench.data.providers.kraken_rest import _trades
 def test_a_number_that_no_bar_can_hold_is_an_answer_in_an_unknown_form(value: str) -> None:
     row: list[object] = ["100.0", value, 1, "b", "m", "", 7]
     with pytest.raises(CallFailure) as caught:
-        _trades({"XXBTZUSD": [row], "last": "1000000000"})
+        _trades({"XXBTZUSD": [row], "last": "1000000000"}, {"XXBTZUSD"})
     assert caught.value.cause is Cause.FORM
