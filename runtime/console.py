@@ -28,7 +28,7 @@ from runtime.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Ball
 from runtime.progress import Report
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
     from rich.progress import Progress, TaskID
 
 DEBUG_VARIABLE: Final = "BALLAST_DEBUG"
@@ -52,18 +52,55 @@ class _Stop:
     asked = False
 
 
+class _Printable:
+    """Something to print whose control characters are shown and not sent: file names and venues' words are not ours."""
+
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for part in console.render(self._inner, options):
+            yield part if part.control else Segment(printable(part.text), part.style)
+
+
+class _PrintableHook:
+    """Wraps whatever a console is given; what rich itself sends, such as cursor movements, is left alone."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Return the renderables, each of them wrapped."""
+        from rich.control import Control
+
+        return [r if isinstance(r, Control) else _Printable(r) for r in renderables]
+
+
+def printable(text: str) -> str:
+    """Return the text with every control character but the line break written out as Python writes it.
+
+    Marks that turn text around and halves of characters (a file name that is not UTF-8) count as such.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\u00a0" else c.encode("unicode_escape").decode() for c in text)
+
+
 def stderr_console() -> Console:
     """Return a rich console on stderr: for tables, notes and progress, never for a result that is parsed."""
-    from rich.console import Console
-
-    return Console(stderr=True, width=_width(sys.stderr), soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr, stderr=True)
 
 
 def stdout_console() -> Console:
     """Return a rich console on stdout: for the tables a person asked for (without `--json`)."""
+    return _console(sys.stdout, stderr=False)
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(width=_width(sys.stdout), soft_wrap=not sys.stdout.isatty())
+    console = Console(stderr=stderr, width=_width(stream), soft_wrap=not stream.isatty())
+    console.push_render_hook(_PrintableHook())  # type: ignore[arg-type]  # rich asks for its own base class, imported too early
+    return console
 
 
 def _width(stream: TextIO) -> int | None:

@@ -18,10 +18,11 @@ def providers(json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     if json:
         print_json({"providers": [asdict(p) for p in found]})
         return
-    from rich.table import Table
+    from workbench.data.commands.tables import plain_table
 
-    table = Table("provider", "what it gives", "needs", "credentials", "package")
+    cells = []
     for p in found:
         needs = ", ".join(f"{p.name}:NAME" if n == "argument" else SPOKEN.get(n, n) for n in p.needs)
-        table.add_row(p.name, p.problem or p.summary, needs or "nothing", p.credentials, p.package)
-    stdout_console().print(table)
+        cells.append((p.name, p.problem or p.summary, needs or "nothing", p.credentials, p.package))
+    columns = ("provider", "what it gives", "needs", "credentials", "package")
+    stdout_console().print(plain_table(f"{len(found)} providers", columns, cells, flexible="what it gives"))

@@ -204,8 +204,11 @@ def _asked(
     symbols: Sequence[str] | None,
 ) -> Asked:
     from workbench.data.bars import interval_seconds
+    from workbench.data.providers.address import checked_address
     from workbench.data.sync.jobs import Asked
 
+    if url:
+        checked_address(url)
     for interval in intervals:
         interval_seconds(interval)  # refuses an unknown one
     kind, _, argument = provider.partition(":")
