@@ -167,10 +167,13 @@ def members_command(
     interval: Annotated[str, typer.Option("--interval", help="Bar length (1m 5m 15m 1h 4h 1d).")] = "1h",
     quote: Annotated[str, typer.Option("--quote", help="Quote currency.")] = "USD",
     version: Annotated[str, typer.Option("--universe", help="Version.")] = "v1",
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Know only bars closed by this UTC time [all the lake holds].")
+    ] = None,
     out: Home = None,
     json: Json = False,
 ) -> None:
-    """List which assets had a tradable series at a time, and how we know: the universe's dates, then the lake's own bars."""
+    """List which assets had a tradable series at a time (in a gap they had not), and how we know: the universe's dates, then the lake's own bars."""
     from workbench.data.store.lake import Lake
     from workbench.data.view.membership import membership
 
@@ -178,7 +181,7 @@ def members_command(
     if at_t is None:
         raise UsageError("AT ''", expected="a UTC time such as 2024-09-01", action="give one")
     home = home_path(out)
-    found = membership(_open(home, version)[0], Lake(home).catalog(), venue, interval, at_t, quote)
+    found = membership(_open(home, version)[0], Lake(home), venue, interval, at_t, quote, time_option(as_of, "--as-of"))
     if json:
         print_json({"at_t": at_t, "members": [{**m._asdict(), "facts": [f._asdict() for f in m.facts]} for m in found]})
         return
@@ -188,7 +191,7 @@ def members_command(
         (m.asset, "yes" if m.member else "no", m.reason, m.series, "; ".join(f"{f.source}: {f.text}" for f in m.facts))
         for m in found
     ]
-    title = f"{sum(m.member for m in found)} of {len(found)} assets at {venue}"
+    title = f"{sum(m.member for m in found)} of {len(found)} assets tradable at {venue}"
     stdout_console().print(
         plain_table(title, ("asset", "member", "reason", "series", "known from"), cells, flexible="known from")
     )

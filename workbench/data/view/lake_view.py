@@ -93,6 +93,8 @@ class LakeView:
     def members(self, at: datetime | str, venue: str | None = None, quote: str = "USD") -> tuple[Member, ...]:
         """Return which assets of the universe had a tradable series at a time, and how that is known.
 
+        Only bars that had closed by the view's `as_of_t` count, of any venue.
+
         Args:
             at: a datetime with a zone, or ISO text with one.
             venue: default the view's one venue.
@@ -105,7 +107,8 @@ class LakeView:
         if venue is None and len(venues) > 1:
             raise UsageError(f"the view has {', '.join(venues)}", expected="one venue", action="choose one with venue=")
         interval = self.strands[0].key.split("/")[1]  # the lake's, whatever the view adds up
-        return membership(self.universe, Lake(self.home).catalog(), venue or venues[0], interval, seconds_of(at), quote)
+        chosen = venue or venues[0]
+        return membership(self.universe, Lake(self.home), chosen, interval, seconds_of(at), quote, self.as_of_t)
 
     # ---- the same bars, three ways ---------------------------------------------------------------------------------
 

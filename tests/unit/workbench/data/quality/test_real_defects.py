@@ -139,7 +139,7 @@ def renamed(seen: Seen) -> list[Finding]:
     assert [f.first_t for f in gap] == [t("2024-09-10T01:00")], (
         "MATIC's last bar was cut: it is left out, so the gap begins with it"
     )
-    at = {d: next(m for m in membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t(d)) if m.asset == "POL")
+    at = {d: next(m for m in membership(load_universe(), Lake(seen.home), "binance-spot", "1h", t(d)) if m.asset == "POL")
           for d in ("2024-09-01", "2024-09-12", "2024-10-01", "2025-01-01")}  # fmt: skip
     assert [(m.member, m.reason, m.series.rsplit("/", 1)[-1]) for m in at.values()] == [
         (True, "listed", "MATICUSDT"), (False, "between tickers", "MATICUSDT"),
@@ -147,7 +147,7 @@ def renamed(seen: Seen) -> list[Finding]:
     ]  # fmt: skip
     other = ("TAO", "TON")
     for day, listed in (("2024-12-31T23:59", False), ("2025-01-01T00:00", True)):
-        then = membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t(day))
+        then = membership(load_universe(), Lake(seen.home), "binance-spot", "1h", t(day))
         assert [m.member for m in then if m.asset in other] == [listed, listed]
     return [*tail, *note, *gap]
 
@@ -155,14 +155,14 @@ def renamed(seen: Seen) -> list[Finding]:
 def delisted(seen: Seen) -> list[Finding]:
     tail = seen.found("stale_tail", "binance-spot/1h/XMRUSDT")
     assert [f.first_t for f in tail] == [t("2024-02-20T01:00")]
-    after = membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t("2024-02-20T02:00"))
+    after = membership(load_universe(), Lake(seen.home), "binance-spot", "1h", t("2024-02-20T02:00"))
     assert [(m.member, m.reason) for m in after if m.asset == "XMR"] == [(False, "after its last bar")]
     return tail
 
 
 def never_listed(seen: Seen) -> list[Finding]:
     for day in ("2018-01-01", "2022-01-01", "2025-03-01"):
-        then = membership(load_universe(), Lake(seen.home).catalog(), "binance-spot", "1h", t(day))
+        then = membership(load_universe(), Lake(seen.home), "binance-spot", "1h", t(day))
         assert [(m.member, m.reason) for m in then if m.asset == "KAS"] == [(False, "never listed")]
     return [f for f in seen.manifest.findings if (f.gate, f.symbol) == ("absent", "KAS")]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime.errors import DataError, UsageError
-from tests.support.bars import START_T, some_bars, write_series
+from tests.support.bars import START_T, some_bars, without, write_series
 from workbench.data.providers.files import FileProvider
-from workbench.data.store.catalog import Catalog
 from workbench.data.store.ingest import import_bars
 from workbench.data.store.lake import Lake
 from workbench.data.universe import versions as universe_module
-from workbench.data.universe.versions import load_universe, parse_universe
+from workbench.data.universe.versions import iso, load_universe, parse_universe
 from workbench.data.view.lake_view import open_view
-from workbench.data.view.membership import membership
+from workbench.data.view.membership import Member, membership
 
 V1 = (Path(universe_module.__file__).parent / "universe_v1.toml").read_text()
 
@@ -32,11 +32,10 @@ def test_membership_of_a_small_lake(home: Path, tmp_path: Path) -> None:
     write_series(tmp_path, "binance-spot/1h/MATICUSDT", some_bars(96, start_t=removed - 90 * hour))
     write_series(tmp_path, "binance-spot/1h/POLUSDT", some_bars(96, start_t=opened - 5 * hour))
     import_bars(home, FileProvider(tmp_path))
-    catalog = Lake(home).catalog()
 
     def of(asset: str, at_t: int, universe_text: str = V1) -> tuple[bool, str, str]:
         universe = parse_universe(universe_text, "v")
-        m = next(m for m in membership(universe, catalog, "binance-spot", "1h", at_t) if m.asset == asset)
+        m = next(m for m in membership(universe, Lake(home), "binance-spot", "1h", at_t) if m.asset == asset)
         assert m.facts
         return m.member, m.reason, m.series.rsplit("/", 1)[-1]
 
@@ -74,8 +73,59 @@ def test_without_a_venues_dates_the_new_ticker_counts_from_its_first_bar(home: P
         view.members("2024-01-01T00:00Z")
 
 
-def test_membership_needs_a_known_venue_and_interval() -> None:
+def test_membership_needs_a_known_venue_and_interval(home: Path) -> None:
     with pytest.raises(DataError, match="venue 'mtgox'"):
-        membership(load_universe(), Catalog(), "mtgox", "1h", START_T)
+        membership(load_universe(), Lake(home), "mtgox", "1h", START_T)
     with pytest.raises(UsageError, match="interval '2h'"):
-        membership(load_universe(), Catalog(), "kraken-spot", "2h", START_T)
+        membership(load_universe(), Lake(home), "kraken-spot", "2h", START_T)
+
+
+def test_listed_but_not_tradable_in_a_gap(home: Path, tmp_path: Path) -> None:
+    """The very bar of that time is missing: the fact names the hole, to the bar."""
+    write_series(tmp_path, "binance-spot/1h/BTCUSDT", without(some_bars(96), *range(40, 60)))
+    import_bars(home, FileProvider(tmp_path))
+
+    def of(at_t: int, as_of_t: int | None = None) -> Member:
+        found = membership(load_universe(), Lake(home), "binance-spot", "1h", at_t, as_of_t=as_of_t)
+        return next(m for m in found if m.asset == "BTC")
+
+    assert of(START_T + 40 * 3_600 - 1).member
+    for at_t in (START_T + 40 * 3_600, START_T + 60 * 3_600 - 1):
+        assert (of(at_t).member, of(at_t).reason, of(at_t).series) == (False, "in a gap", "binance-spot/1h/BTCUSDT")
+    assert of(START_T + 60 * 3_600).member
+    gap = f"no bar from {iso(START_T + 40 * 3_600)} to {iso(START_T + 59 * 3_600)} (20 missing): not tradable"
+    assert gap in [f.text for f in of(START_T + 50 * 3_600).facts]
+    # Seen from inside, the hole has no end yet; the newest bar counts while the one after it has had no time to close.
+    assert of(START_T + 50 * 3_600, START_T + 50 * 3_600).reason == "after its last bar"
+    assert of(START_T + 40 * 3_600, START_T + 40 * 3_600).member
+    assert of(START_T + 96 * 3_600, START_T + 96 * 3_600).member
+    assert of(START_T + 96 * 3_600).reason == "after its last bar"
+    assert of(START_T, START_T + 3_599).reason == "no series", "its first bar had not closed"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_known_does_not_change_with_later_bars(tmp_path: Path, seed: int) -> None:
+    """The same question as of T, asked of a lake that ends at T and of one that goes on, with holes and a renamed ticker."""
+    rng = np.random.default_rng(seed)
+    cut_n = int(rng.integers(40, 150))
+    as_of_t = START_T + cut_n * 3_600 + int(rng.integers(0, 3_600))
+    for name, rows_n in (("short", cut_n), ("long", 200)):
+        for symbol, offset in (("XBTUSD", 0), ("ETHUSD", 30), ("MATICUSD", 0), ("POLUSD", 90), ("SOLUSD", 150)):
+            holes = np.random.default_rng([seed, offset]).integers(1, 199, 60)
+            bars = some_bars(200 - offset, start_t=START_T + offset * 3_600)
+            late = [i for i in range(len(bars)) if i + offset >= rows_n]
+            kept = without(bars, *sorted({*late, *(int(i) for i in holes if i < len(bars))}))
+            if len(kept):
+                write_series(tmp_path / name, f"kraken-spot/1h/{symbol}", kept)
+        import_bars(tmp_path / f"{name}-home", FileProvider(tmp_path / name))
+    homes = [tmp_path / "short-home", tmp_path / "long-home"]
+    hours = [int(h) for h in rng.integers(-3, 205, 25)]
+    for at_t in (as_of_t, *(START_T + h * 3_600 + 7 for h in hours)):
+        told = [membership(load_universe(), Lake(h), "kraken-spot", "1h", at_t, as_of_t=as_of_t) for h in homes]
+        assert told[0] == told[1], (seed, at_t, as_of_t)
+    hindsight = [membership(load_universe(), Lake(h), "kraken-spot", "1h", as_of_t) for h in homes]
+    assert hindsight[0] != hindsight[1], "the two lakes differ: only the as-of makes them alike"
+    with open_view(homes[1], as_of=datetime.fromtimestamp(as_of_t, UTC)) as view:
+        assert view.members(datetime.fromtimestamp(as_of_t, UTC)) == membership(
+            load_universe(), Lake(homes[0]), "kraken-spot", "1h", as_of_t, as_of_t=as_of_t
+        )
