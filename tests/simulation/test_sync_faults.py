@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -227,6 +228,40 @@ def test_disturbed_backfills_and_syncs_end_in_the_clean_lake(tmp_path: Path) -> 
     tally.report(told(proof))
     assert sum(proof.venue.faults.values()) >= 150
     assert proof.kills_n >= 2
+
+
+def test_a_backfill_killed_after_a_few_calls_makes_progress_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start lives for 16 calls, of which 11 go into getting under way; each resumes in the middle of its series."""
+    hours, asked = 900, list[str]()
+    venue = make_venue(11, start_t=START_T, hours=hours, per_hour=64)
+    answer = venue.answer
+    monkeypatch.setattr(venue, "answer", lambda path: (asked.append(path), answer(path))[1])
+    candles_t, home = START_T + (hours - 720) * HOUR, tmp_path / "killed"
+    with serve(venue, stall_s=lambda: 0.0), Worker() as worker:
+        proof = Proof(venue, worker, tmp_path, START_T + hours * HOUR)
+        proof.make_clean()
+        seen, resumed_n = dict[str, int](), 0
+        for start in range(60):
+            asked.clear()
+            code = worker.run(dataclasses.replace(proof.order(home, "backfill"), calls_max_n=16))
+            queries = [parse_qs(urlsplit(path).query) for path in asked if "/Trades" in path]
+            begins = {(q["pair"][0], int(q["since"][0]) + 1) for q in queries}
+            middle = {pair: t for pair, t in seen.items() if START_T < t < candles_t}
+            expected = {(pair, t * 10**9) for pair, t in middle.items()}
+            assert expected <= begins, f"start {start} does not go on at {middle}"
+            resumed_n += len(middle)
+            with SyncState(home, clock=time.time, writable=False) as state:
+                now = {m.series.rpartition("/")[2]: m.scanned_until_t for m in state.watermarks()}
+            assert code == 0 or sum(now.values()) > sum(seen.values()), f"start {start} of 16 calls kept nothing: {now}"
+            assert all(now[pair] >= t for pair, t in seen.items())
+            seen = now
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+    assert code == 0
+    assert resumed_n >= 10, "it was to be interrupted in the middle of its series"
+    assert Lake(home).digest() == proof.clean
+    assert {len(e.versions) for e in Lake(home).catalog().entries} == {1}
 
 
 def test_the_local_kraken_with_all_its_faults_and_kills_ends_in_the_clean_lake(tmp_path: Path) -> None:

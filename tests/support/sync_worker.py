@@ -6,11 +6,13 @@ status. The server itself never touches data, so that a fork has no threads to l
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,11 @@ from runtime.errors import BallastError
 from runtime.progress import Report
 from workbench.data.providers import BarProvider
 from workbench.data.providers.calls import CallLedger
-from workbench.data.providers.kraken import KrakenProvider
+from workbench.data.providers.kraken import CALLS_PER_PAGE, KrakenProvider
 from workbench.data.providers.trades import BarMaker, Trade
 from workbench.data.store.ingest import ImportedSeries
 from workbench.data.sync import jobs, writer
+from workbench.data.sync.reader import Piece
 from workbench.data.sync.state import SyncState, Watermark
 
 ASSETS = ("BTC", "ETH", "SOL")
@@ -30,7 +33,10 @@ ASSETS = ("BTC", "ETH", "SOL")
 
 @dataclass(frozen=True)
 class SyncOrder:
-    """One job: `kind` is `backfill` or `sync`; `defect` names one to plant, `now_t` is the clock."""
+    """One job: `kind` is `backfill` or `sync`; `defect` names one to plant, `now_t` is the clock.
+
+    With `calls_max_n` it kills itself before the call after so many, once what it had read by then is written.
+    """
 
     kind: str
     home: str
@@ -39,6 +45,7 @@ class SyncOrder:
     now_t: int
     timeout_s: float = 0.4
     defect: str = ""
+    calls_max_n: int = 0
 
 
 def run_order(order: SyncOrder) -> int:
@@ -52,7 +59,7 @@ def run_order(order: SyncOrder) -> int:
             interval=interval,
             url=order.url,
             call_interval_ms=0,
-            calls_per_page=1,
+            calls_per_page=CALLS_PER_PAGE if order.calls_max_n else 1,
             attempts=4,
             timeout_s=order.timeout_s,
             ledger=ledger,
@@ -62,12 +69,40 @@ def run_order(order: SyncOrder) -> int:
 
     job = jobs.Job(Path(order.home), open_provider, 3, lambda _: None, lambda: float(order.now_t), batch_s=0.0)
     plant(order.defect)
+    if order.calls_max_n:
+        die_after(order.calls_max_n)
     asked = jobs.Asked("kraken-rest", {}, ("1h",) if order.kind == "backfill" else ())
     try:
         result = jobs.backfill(job, asked, order.since_t, None) if order.kind == "backfill" else jobs.sync(job, asked)
     except BallastError as e:
         return e.exit_code
     return result.exit_code
+
+
+def die_after(calls_max_n: int) -> None:
+    """Let this process kill itself before a call: at one call a second the writer has long written what came before it."""
+    acquire, take, write_if_due = SyncState.acquire, writer.Writer.take, writer.Writer.write_if_due
+    calls, idle_n = itertools.count(), 0
+
+    def taken(self: writer.Writer, piece: Piece) -> None:
+        nonlocal idle_n
+        idle_n = 0
+        take(self, piece)
+
+    def written(self: writer.Writer) -> None:
+        nonlocal idle_n
+        write_if_due(self)
+        idle_n += not self._pending
+
+    def acquired(self: SyncState, account: str, cost_n: int) -> float:
+        if next(calls) >= calls_max_n:
+            while idle_n < 3:  # the queue was empty when the writer looked again
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return acquire(self, account, cost_n)
+
+    writer.Writer.take, writer.Writer.write_if_due = taken, written  # type: ignore[method-assign]
+    SyncState.acquire = acquired  # type: ignore[method-assign]
 
 
 def plant(defect: str) -> None:

@@ -7,7 +7,6 @@ nowhere else. A bar that had not closed by the server's clock is never taken; em
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
+from workbench.data.providers.address import base_address
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause, pause
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.keys import COINAPI, Key, need_key
@@ -103,7 +103,7 @@ class CoinApiProvider:
         self._venue, self._interval, self._quote, self._since_t = venue, interval, quote, since_t
         self._assets = tuple(assets) if assets is not None else None
         self._page_max, self._clock, self._report = page_max, clock, report
-        self._web = Web(url or os.environ.get(URL_VARIABLE) or BASE_URL, timeout_s)
+        self._web = Web(base_address(url, URL_VARIABLE) or BASE_URL, timeout_s)
         budget = Budget("coinapi", 1_000 / call_interval_ms if call_interval_ms else 0.0)
         self._calls = Calls("CoinAPI", budget, ledger, attempts=attempts, sleep=sleep)
         self.ledger = self._calls.ledger

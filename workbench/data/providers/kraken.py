@@ -10,7 +10,6 @@ The base URL can be injected (`BALLAST_KRAKEN_URL` or the argument): tests run a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -20,6 +19,7 @@ from runtime.errors import DataError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
+from workbench.data.providers.address import base_address
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallLedger, Calls, pause
 from workbench.data.providers.kraken_rest import BASE_URL, TRADES_MAX, Candles, KrakenRest
 from workbench.data.providers.kraken_trades import TradeFeed
@@ -31,7 +31,8 @@ VENUE: Final = "kraken-spot"
 ACCOUNT: Final = "kraken-public"
 URL_VARIABLE: Final = "BALLAST_KRAKEN_URL"
 CALLS_PER_PAGE: Final = 50
-"""Pages of trades that one page of bars is made of: what an interruption costs at most, about a minute."""
+"""Pages of trades that one page of bars is made of at most: what an interruption costs, about a minute. The first page of bars
+is made of one, each next one of twice as many: a download that is interrupted early has something to show."""
 OVERLAP_T: Final = 7_200
 """Seconds of candles that are also made from trades (at least one candle): what the two agree on."""
 
@@ -69,7 +70,7 @@ class KrakenProvider:
             since_t: first opening time wanted, seconds UTC; bars older than the 720 candles come from trades. None = the candles.
             url: base URL; default the environment's `BALLAST_KRAKEN_URL`, else Kraken's.
             call_interval_ms: least time between two calls; 0 = no limit.
-            calls_per_page: pages of trades in one page of bars.
+            calls_per_page: pages of trades in one page of bars, at most.
             trades_per_call: trades in one page of them, at most 1,000.
             attempts: calls per request before giving up.
             timeout_s: patience per call.
@@ -86,7 +87,7 @@ class KrakenProvider:
         budget = Budget(ACCOUNT, 1_000 / call_interval_ms if call_interval_ms else 0.0)
         calls = Calls("Kraken", budget, ledger, attempts=attempts, sleep=sleep)
         self.ledger = calls.ledger
-        self._rest = KrakenRest(url or os.environ.get(URL_VARIABLE) or BASE_URL, calls, timeout_s, trades_per_call)
+        self._rest = KrakenRest(base_address(url, URL_VARIABLE) or BASE_URL, calls, timeout_s, trades_per_call)
         self._is_online = False
 
     def series(self) -> Sequence[SeriesRef]:
@@ -143,7 +144,7 @@ class KrakenProvider:
             raise DataError(
                 f"Kraken has no closed {ref.interval} candle of {ref.locator}",
                 expected="some history",
-                action="leave the symbol out",
+                action="look for older trades with --since, or leave the symbol out",
             )
         if at_t < stop_t:
             yield Page(_bars(candles, at_t, stop_t), stop_t)
@@ -152,16 +153,16 @@ class KrakenProvider:
         """Yield bars of the trades in [begin_t, until_t), all of which are closed; both are multiples of the step."""
         maker = BarMaker(step_t, begin_t)  # a bar cut by the start of the download would be a false bar
         feed = TradeFeed(self._rest, ref.locator, maker, begin_t * SECOND_NS - 1)
-        calls_n = 0
+        calls_n, calls_per_page = 0, 1
         while feed.advance():
             calls_n += 1
             last_t = maker.last.time_ns // SECOND_NS if maker.last else begin_t
             self._report(f"trades of {ref.locator}", max(0, min(last_t, until_t) - begin_t), until_t - begin_t)
             if last_t >= until_t:
                 break
-            if calls_n >= self._calls_per_page and maker.ready_n:
+            if calls_n >= min(calls_per_page, self._calls_per_page) and maker.ready_n:
                 yield Page(maker.take(), maker.open_t)
-                calls_n = 0
+                calls_n, calls_per_page = 0, 2 * calls_per_page
         yield Page(maker.take(until_t), until_t)
 
     def _online(self) -> None:

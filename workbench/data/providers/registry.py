@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from runtime.errors import EnvironmentFailure, UsageError
 from runtime.progress import Report, silent
 from workbench.data.providers import BarProvider
+from workbench.data.providers.address import checked_address
 from workbench.data.providers.calls import CallLedger, pause
 from workbench.data.universe.versions import Universe
 
@@ -135,9 +136,11 @@ def create(name: str, options: ProviderOptions) -> BarProvider:
     """Return the provider of a name, such as `files` or `ccxt:binance`. Nothing is sent or read yet.
 
     Raises:
-        UsageError: no such provider, or options that it does not take or lacks.
+        UsageError: no such provider, options that it does not take or lacks, or a secret in the address.
         EnvironmentFailure: it is registered and cannot be imported.
     """
+    if options.url:
+        checked_address(options.url)
     plain, _, argument = name.partition(":")
     if argument:
         options = replace(options, argument=argument)

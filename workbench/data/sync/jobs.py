@@ -93,6 +93,7 @@ def backfill(job: Job, asked: Asked, since_t: int | None, until_t: int | None) -
         catalog = Lake(job.home).catalog()
         stop, pulse = Stop(), Pulse()
         with SyncState(job.home, clock=job.clock) as state:
+            state.forgive()
             tasks: list[Task] = []
             skipped: list[SeriesResult] = []
             for interval in asked.intervals:
@@ -133,6 +134,7 @@ def sync(job: Job, asked: Asked) -> SyncResult:
         catalog = Lake(job.home).catalog()
         stop, pulse = Stop(), Pulse()
         with SyncState(job.home, clock=job.clock) as state:
+            state.forgive()
             tasks, lost = _sync_tasks(
                 job, asked, state, stop, pulse, lambda n, p, r: plan_sync(state, catalog, n, p, r, job.overlap_n)
             )

@@ -69,7 +69,14 @@ class SeriesResult(BaseModel):
 
 
 class SyncResult(BaseModel):
-    """What a backfill or sync did; `pruned_n` files of the lake that nothing needs any longer were removed."""
+    """What a backfill or sync did.
+
+    Attributes:
+        series: what became of each.
+        calls_n: calls it made, those for the list of series and those that were made again included, as `status` counts them.
+        elapsed_s: seconds.
+        pruned_n: files of the lake that nothing needs any longer and that were removed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -169,8 +176,7 @@ def run_tasks(
         KeyboardInterrupt: from Ctrl-C; the same holds.
     """
     stop, pulse = stop or Stop(), pulse or Pulse()
-    calls_before_n = state.calls_n
-    board = Board(title, [Row(t.ref.key) for t in tasks], lambda: state.calls_n - calls_before_n, monotonic)
+    board = Board(title, [Row(t.ref.key) for t in tasks], lambda: state.calls_n, monotonic)
     writer = Writer(
         home,
         state,

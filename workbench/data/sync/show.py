@@ -88,7 +88,7 @@ def show_status(console: Console, status: SyncStatus) -> None:
             for a in status.accounts
         ]
         heads = ("account", "ok", "retried", "failed", "left now", "calls/s")
-        _print(console, "Calls today (UTC)", heads, cells, [""] * len(cells), right=range(1, 6))
+        _print(console, "Calls today (UTC), of every run", heads, cells, [""] * len(cells), right=range(1, 6))
     console.print(f"lake digest {status.lake_digest}", soft_wrap=True)
 
 

@@ -237,6 +237,14 @@ class SyncState:
                 (account, rate_per_s, burst_n, min(left_n, burst_n), at_s),
             )
 
+    def forgive(self) -> None:
+        """Give back calls taken by a process that ended before it made them. Call it inside `only_one`: nobody else waits."""
+        with self._transaction() as connection:
+            now_s = self._clock()
+            for b in connection.execute("SELECT * FROM budget").fetchall():
+                if _left_n(b[1], b[2], b[3], b[4], now_s) < 0:
+                    connection.execute("UPDATE budget SET left_n = 0, at_s = ? WHERE account = ?", (now_s, b[0]))
+
     def acquire(self, account: str, cost_n: int) -> float:
         """Take calls from an account's budget; return the seconds to wait before making them.
 

@@ -18,7 +18,9 @@ from workbench.data.sync.state import SyncState, Watermark
 
 BATCH_BARS: Final = 250_000
 BATCH_S: Final = 5.0
-"""A batch is written when it has this many bars, or this many seconds after the one before."""
+"""A batch is written when it has this many bars, or this many seconds after its first piece."""
+BATCH_S_FIRST: Final = 0.25
+"""The first batch waits this long, each one after it twice as long: a process that is killed early has kept something."""
 
 
 @dataclass(slots=True)
@@ -63,12 +65,14 @@ class Writer:
         self._batch_bars, self._batch_s, self._monotonic = batch_bars, batch_s, monotonic
         self._pending: dict[int, _Pending] = {}
         self._bars_n = 0
-        self._written_s = monotonic()
+        self._began_s, self._patience_s = 0.0, min(BATCH_S_FIRST, batch_s)
 
     def take(self, piece: Piece) -> None:
         """Take a piece; write the batch when it is large enough."""
         if self.tallies[piece.task_n].error is not None:
             return
+        if not self._pending:
+            self._began_s = self._monotonic()
         pending = self._pending.setdefault(piece.task_n, _Pending())
         if piece.bars is not None:
             pending.bars.append(piece.bars)
@@ -79,9 +83,10 @@ class Writer:
             self.write()
 
     def write_if_due(self) -> None:
-        """Write the batch when the one before was long enough ago."""
-        if self._pending and self._monotonic() - self._written_s >= self._batch_s:
+        """Write the batch when its first piece has waited long enough."""
+        if self._pending and self._monotonic() - self._began_s >= self._patience_s:
             self.write()
+            self._patience_s = min(2 * self._patience_s, self._batch_s)
 
     def fail(self, task_n: int, error: BallastError) -> None:
         """Put on record why a task is not whole; what was taken of it before is still written."""
@@ -109,7 +114,6 @@ class Writer:
             for n in self._absorbed(name, {n: bars for n, bars in gathered.items() if self._tasks[n].provider.name == name}):
                 batch[n].reached = None
         self._state.advance([mark for n, p in batch.items() if p.reached and (mark := self._mark(n, p.reached)) is not None])
-        self._written_s = self._monotonic()
 
     def _absorbed(self, name: str, gathered: dict[int, Bars]) -> list[int]:
         """Put bars of one provider into the lake, in one commit where it takes them all; return the tasks it refused."""

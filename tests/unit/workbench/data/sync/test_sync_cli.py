@@ -63,7 +63,7 @@ def test_backfill_sync_status(venue: FaultyVenue, home: Path, capsys: pytest.Cap
     venue.now_t = START_T + 60 * HOUR
     found = run(capsys, *begin(venue))
     assert [s["verdict"] for s in found["series"]] == ["ok"] * 3  # type: ignore[attr-defined]
-    assert found["calls_n"] == 3
+    assert found["calls_n"] == 5, "system status, list of pairs, and three series"
     digest = Lake(home).digest()
     venue.now_t = START_T + HOURS * HOUR
     found = run(capsys, "sync")
@@ -206,6 +206,43 @@ def test_a_wrong_url(
         monkeypatch.setattr(venue, "answer", lambda path: ("whole", b"no such page", 404))
     message = refused(capsys, filled, "sync", "--provider", "kraken", "--symbol", "BTC", "--url", url, code=6)
     assert "Kraken's SystemStatus" in message
+
+
+@pytest.mark.parametrize("address", ["http://user:{secret}@{host}", "http://{secret}@{host}", "http://{host}/?apikey={secret}"])
+def test_no_secret_in_an_address_is_put_on_record(
+    venue: FaultyVenue,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+) -> None:
+    url = address.format(secret="PLANTED4711", host=venue.url.removeprefix("http://"))  # noqa: S106 - opens nothing
+    called_n = venue.calls_n
+    for kind in ("kraken", "ccxt:binance", "coinapi"):
+        for command in ("backfill", "sync"):
+            message = refused(capsys, home, command, "--provider", kind, "--symbol", "BTC", "--url", url, code=2)
+            assert "--url with a" in message
+            assert "PLANTED4711" not in message
+    monkeypatch.setenv("BALLAST_COINAPI_KEY", "none")
+    for kind, variable in (("kraken", "KRAKEN"), ("ccxt:binance", "CCXT"), ("coinapi", "COINAPI")):
+        monkeypatch.setenv(f"BALLAST_{variable}_URL", url)
+        assert main(["data", "backfill", "--provider", kind, "--symbol", "BTC"]) == 2
+        assert main(["data", "import", "--source", kind, "--symbol", "BTC"]) == 2
+        message = capsys.readouterr().err
+        assert message.count(f"BALLAST_{variable}_URL with a") == 2
+        assert "PLANTED4711" not in message
+    assert venue.calls_n == called_n
+    assert not [p for p in home.rglob("*") if p.is_file() and b"PLANTED4711" in p.read_bytes()]
+
+
+def test_the_summary_counts_the_calls_that_status_counts(
+    venue: FaultyVenue, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before_n = venue.calls_n
+    made_n = run(capsys, *begin(venue))["calls_n"]
+    (account,) = run(capsys, "status")["accounts"]  # type: ignore[misc, attr-defined]
+    assert made_n == account["ok_n"] + account["retried_n"] + account["failed_n"] == venue.calls_n - before_n
 
 
 def test_bad_credentials(

@@ -14,10 +14,12 @@ from runtime.errors import DataError, EnvironmentFailure
 from tests.support.bar_sources import HOUR, START_T, VENUE, MemorySource, failing, hourly
 from workbench.data.bars import Bars
 from workbench.data.store.lake import Lake
-from workbench.data.sync.board import Board
+from workbench.data.sync.board import Board, Row
 from workbench.data.sync.plan import OVERLAP_BARS, Span, plan_backfill, plan_sync
+from workbench.data.sync.reader import Piece, Reached, Stop
 from workbench.data.sync.run import SyncResult, only_one, run_tasks, sweep_lake
 from workbench.data.sync.state import SyncState, Watermark
+from workbench.data.sync.writer import Writer
 
 NOW_T = START_T + 300 * HOUR + 1_234
 UNREACHABLE = EnvironmentFailure("no answer", expected="an answer", action="try again")
@@ -255,6 +257,28 @@ def test_ctrl_c_leaves_whole_batches_and_ends_the_readers(tmp_path: Path) -> Non
     assert backfill(tmp_path, provider).exit_code == 0
     for symbol, bars in provider.bars.items():
         assert held(tmp_path, symbol).digest == bars.digest
+
+
+def test_the_first_pages_are_kept_at_once_and_later_ones_in_larger_batches(tmp_path: Path) -> None:
+    provider, now_s, written_s = source(symbols=("XBTUSD",)), [100.0], list[float]()
+    with SyncState(tmp_path, clock=time.time) as state:
+        tasks = plan_backfill(state, Lake(tmp_path).catalog(), provider.name, provider, provider.series(), None, None)
+        board = Board("backfill", [Row(t.ref.key) for t in tasks], lambda: 0, lambda: now_s[0])
+        writer = Writer(tmp_path, state, tasks, Stop(), board, monotonic=lambda: now_s[0])
+        for n in range(200):
+            now_s[0] = 100.0 + n / 4
+            bars = provider.bars["XBTUSD"].take(slice(n, n + 1))
+            until_t = int(bars.t[0]) + HOUR
+            kept_n = board.kept_n
+            writer.take(Piece(0, bars, Reached(True, START_T, until_t)))
+            now_s[0] += 0.25
+            writer.write_if_due()
+            if board.kept_n > kept_n:
+                written_s.append(now_s[0] - 100.0)
+                assert marks(tmp_path)["XBTUSD"] == (START_T, until_t)
+    steps = np.diff([0.0, *written_s]).tolist()
+    assert steps[:5] == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert set(steps[5:]) == {5.0}
 
 
 def test_a_bug_in_a_provider_is_not_swallowed(tmp_path: Path) -> None:

@@ -61,6 +61,19 @@ def test_a_budget_is_shared_persisted_and_refilled(tmp_path: Path) -> None:
         assert [b.left_n for b in state.budgets()] == [3.0]
 
 
+def test_calls_that_a_killed_process_never_made_are_given_back(tmp_path: Path) -> None:
+    clock = Clock()
+    with SyncState(tmp_path, clock=clock) as state:
+        state.allow("kraken-public", 1.0, 1.0)
+        assert [state.acquire("kraken-public", 1) for _ in range(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    with SyncState(tmp_path, clock=clock) as state:
+        state.forgive()
+        assert state.acquire("kraken-public", 1) == 1.0, "the call that was made still counts"
+        clock.now_s += 1.5
+        state.forgive()
+        assert [b.left_n for b in state.budgets()] == [0.5], "what is left stays left"
+
+
 def test_calls_are_counted_by_day_endpoint_and_outcome(tmp_path: Path) -> None:
     clock = Clock()
     with SyncState(tmp_path, clock=clock) as state:
