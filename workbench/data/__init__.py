@@ -22,7 +22,7 @@ def open(  # noqa: A001  `data.open()` is the name a researcher looks for; nothi
     dataset: str | None = None,
     venue: str | None = None,
     interval: str | None = None,
-    symbols: Sequence[str] | None = None,
+    symbols: Sequence[str] | str | None = None,
     as_of: datetime | str | None = None,
     universe: str = "v1",
     verify: bool | None = None,
@@ -35,10 +35,11 @@ def open(  # noqa: A001  `data.open()` is the name a researcher looks for; nothi
         dataset: exactly the bars of this dataset (hash, unique prefix or `latest`); default the lake's current bars.
         venue: one venue; default every venue but second sources (`-b`).
         interval: bar length by name; default `1h`, or the dataset's.
-        symbols: assets of the universe; default all that are there.
+        symbols: assets of the universe, or one; default all that are there.
         as_of: only bars that had closed by this time (a datetime with a zone, or ISO text with one).
         universe: version of the universe that says which ticker is which asset.
-        verify: hold every file to its digest first; default yes for a dataset, no for the whole lake.
+        verify: hold every file to its digest first; default yes for a dataset and for up to 5 million bars of the lake. What was not
+            verified says so (`repr(view)`, `view.verified`).
         report: told about progress of the verification.
 
     Raises:

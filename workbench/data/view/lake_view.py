@@ -41,6 +41,8 @@ AGGREGATED: Final = ("bars_n", "whole")
 VALUES: Final = ("open", "high", "low", "close", "volume")
 BASE: Final = "lake_bars"
 """The view of the bars themselves in the database; `LakeView.sql` calls whatever it shows `bars`."""
+VERIFIED_BARS_N: Final = 5_000_000
+"""A view of the lake with at most so many bars is verified when it is opened, unless told otherwise: a second at most."""
 UNITS: Final = 100_000_000
 """Volumes are added up in whole units of 1e-8: integers have one sum, whatever thread adds first."""
 IN_MEMORY: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -49,7 +51,7 @@ IN_MEMORY: Final[dict[str, str | bool | int | float | list[str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LakeView:
     """Bars of one interval, read when they are asked for. A context manager: leaving it closes the database.
 
@@ -73,6 +75,12 @@ class LakeView:
     universe: Universe
     _connection: duckdb.DuckDBPyConnection
     _view: str = BASE
+
+    def __repr__(self) -> str:
+        """Return what the view is of, in one line, and whether its files were verified."""
+        what = f"dataset {self.manifest.dataset_hash[:12]}" if self.manifest else "lake"
+        state = "verified" if self.verified else "NOT VERIFIED"
+        return f"<LakeView {what}: {self.label}, {self.interval}, {len(self.names)} series, as of {iso(self.as_of_t)}, {state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +216,7 @@ def open_view(
     dataset: str | None = None,
     venue: str | None = None,
     interval: str | None = None,
-    symbols: Sequence[str] | None = None,
+    symbols: Sequence[str] | str | None = None,
     as_of: datetime | str | None = None,
     universe: str = "v1",
     verify: bool | None = None,
@@ -224,6 +232,7 @@ def open_view(
     folder = home_path(None if home is None else Path(home))
     known, _ = find_universe(folder, universe)
     until_t = None if as_of is None else seconds_of(as_of)
+    symbols = _symbols(symbols)
     manifest = None
     if dataset is not None:
         manifest = load_manifest(folder, dataset)
@@ -240,7 +249,8 @@ def open_view(
         raise DataError(
             f"no {length} bar had closed by {iso(until_t or 0)}", expected="a later time", action="choose a later as_of"
         )
-    verified = manifest is not None if verify is None else verify
+    bars_n = sum(segment.rows for s in strands for segment in s.segments)
+    verified = (manifest is not None or bars_n <= VERIFIED_BARS_N) if verify is None else verify
     if verified:
         verify_strands(folder, strands, report)
     names = tuple(dict.fromkeys(s.name for s in strands))
@@ -262,9 +272,24 @@ def seconds_of(at: datetime | str) -> int:
         stamp = datetime.fromisoformat(at) if isinstance(at, str) else at
     except ValueError:
         stamp = None
-    if stamp is None or stamp.tzinfo is None:
+    if not isinstance(stamp, datetime) or stamp.tzinfo is None:  # callers from a notebook are not typed
         raise UsageError(f"time {at!r}", expected="a time with a zone, such as 2024-12-31T00:00+00:00", action="give the zone")
     return int(stamp.timestamp() // 1)
+
+
+def _symbols(symbols: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Return the assets asked for; one text is one asset."""
+    if symbols is None:
+        return None
+    asked: tuple[object, ...] = (symbols,) if isinstance(symbols, str) else tuple(symbols)
+    texts = tuple(s for s in asked if isinstance(s, str) and s)
+    if not texts or len(texts) != len(asked):
+        raise UsageError(
+            f"symbols={symbols!r}",
+            expected="assets of the universe, such as ['BTC', 'ETH']",
+            action="name at least one, or leave symbols out for all",
+        )
+    return texts
 
 
 def _require_same(what: str, given: str | None, has: str) -> None:

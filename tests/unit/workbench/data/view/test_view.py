@@ -22,6 +22,7 @@ from workbench.data.datasets.manifests import load_manifest, load_panel, store_m
 from workbench.data.providers.files import FileProvider
 from workbench.data.store.ingest import import_bars
 from workbench.data.store.lake import Lake
+from workbench.data.view import lake_view
 from workbench.data.view.lake_view import COLUMNS, LakeView, seconds_of
 
 
@@ -211,10 +212,10 @@ def altered_home(tmp_path: Path) -> tuple[Path, str, Path]:
     return home, manifest.dataset_hash, home / "lake" / entry.paths()[0]
 
 
-def test_a_dataset_is_verified_and_the_lake_on_request(tmp_path: Path) -> None:
+def test_a_dataset_and_a_lake_are_verified_unless_asked_not_to(tmp_path: Path) -> None:
     home, name, file = altered_home(tmp_path)
     pl.read_parquet(file).with_columns(pl.col("close") + 1e-9).write_parquet(file)
-    with data.open(home) as opened:
+    with data.open(home, verify=False) as opened:
         assert not opened.verified
     with pytest.raises(VerificationError, match="holds"):
         data.open(home, verify=True)
@@ -287,3 +288,38 @@ def test_a_daily_view_is_of_daily_bars(home: Path) -> None:
     with data.open(home, interval="1d") as opened:
         assert opened.names == (("kraken-spot", "BTC", "USD"),)
         assert opened.frame().collect().height == 39, "of daily bars the last is never certain"
+
+
+def test_a_tampered_file_of_a_small_lake_is_noticed_and_a_large_one_says_it_was_not_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "in", "kraken-spot/1h/XBTUSD", some_bars(48))
+    import_bars(tmp_path / "home", FileProvider(tmp_path / "in"))
+    with data.open(tmp_path / "home") as view:
+        assert view.verified
+        assert repr(view).endswith(", verified>")
+    (path,) = (tmp_path / "home/lake/bars").rglob("*.parquet")
+    frame = pl.read_parquet(path)
+    frame.with_columns(pl.col("volume") + 1.0).write_parquet(path)
+    with pytest.raises(VerificationError, match="digest"):
+        data.open(tmp_path / "home")
+    monkeypatch.setattr(lake_view, "VERIFIED_BARS_N", 47)
+    with data.open(tmp_path / "home") as view:
+        assert not view.verified
+        assert "NOT VERIFIED" in repr(view)
+    with pytest.raises(VerificationError, match="digest"):
+        data.open(tmp_path / "home", verify=True)
+
+
+def test_options_of_the_wrong_kind_are_refused_and_one_symbol_is_one(home: Path) -> None:
+    with data.open(home, symbols="BTC") as view:
+        assert {n.symbol for n in view.names} == {"BTC"}
+    for as_of in (1e9, 1_700_000_000):
+        with pytest.raises(UsageError, match="time") as caught:
+            data.open(home, as_of=as_of)  # type: ignore[arg-type]
+        assert caught.value.expected
+        assert caught.value.action
+    for symbols in ([], [1], [""], ""):
+        with pytest.raises(UsageError, match="symbols=") as refused:
+            data.open(home, symbols=symbols)  # type: ignore[arg-type]
+        assert "BTC" in refused.value.expected
