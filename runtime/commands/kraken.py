@@ -57,7 +57,7 @@ def serve(
     """
     _require_aiohttp()
     from runtime.adapters.local_kraken.faults import FaultPlan, parse_switch
-    from runtime.adapters.local_kraken.market import LocalMarket
+    from runtime.adapters.local_kraken.market import LocalMarket, iso_ns
     from runtime.adapters.local_kraken.records import NS
     from runtime.adapters.local_kraken.server import Settings, Venue, run_until_signal
 
@@ -78,6 +78,12 @@ def serve(
             stand_in_for=quote or ["USD"],
             pairs=pair or None,
             report=report,
+        )
+    if start_t is not None and not market.first_ns <= start_t * NS <= market.last_ns + 1:
+        raise UsageError(
+            f"--start {start}: there is no data at that time",
+            expected=f"a time from {iso_ns(market.first_ns)} to {iso_ns(market.last_ns)}, where the data begins and ends",
+            action="choose a time between, or leave --start out to begin at the end",
         )
     number = asyncio.run(
         run_until_signal(lambda: Venue(market, faults, settings), port, lambda url, venue: _announce(url, venue, json))

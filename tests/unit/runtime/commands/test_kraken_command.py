@@ -93,6 +93,8 @@ def test_the_words_for_stepped_time(folder: Path, monkeypatch: pytest.MonkeyPatc
         (["--stepped", "--speed", "2"], 2, "--stepped and --speed"),
         (["--speed", "-1"], 2, "a speed of -1.0"),
         (["--start", "soon"], 2, "--start 'soon'"),
+        (["--start", "1999-01-01"], 2, "expected: a time from 2023-11-1"),
+        (["--start", "2031-01-01"], 2, "--start 2031-01-01: there is no data at that time"),
         (["--fault", "nope:every=1"], 2, "the fault 'nope:every=1'"),
         (["--rate", "15"], 2, "the rate '15'"),
         (["--rate", "0/1"], 2, "the rate '0/1'"),
