@@ -138,7 +138,7 @@ def unsealed(content: bytes) -> Catalog:
     written = found.pop("sha256", "")
     if type(found["format"]) is not int or found["format"] != FORMAT:
         raise DataError(
-            f"the lake's catalog has the format {found['format']!r}: lake format {found['format']}",
+            f"the catalog is of lake format {found['format']!r}",
             expected=f"lake format {FORMAT}",
             action="use the version of ballast that wrote it, or import the bars into another home with --out",
         )
