@@ -54,6 +54,7 @@ class Group:
 
     Attributes:
         second_source: it only checks another venue's bars.
+        first_until_t, until_t: when the newest bar closed of the series that ends first, and of the one that ends last.
         gates: gates with findings that stand in the way, and how many.
     """
 
@@ -64,6 +65,8 @@ class Group:
     second_source: bool
     rows: tuple[Row, ...]
     rows_n: int
+    first_until_t: int
+    until_t: int
     share: str
     stand_n: int
     gates: tuple[tuple[str, int], ...]
@@ -211,10 +214,11 @@ def _group(venue: str, interval: str, series: Sequence[SeriesFacts], grid: Seque
     stand = [f for s in series for f in s.findings if heatmap.stands(f)]
     gates = tuple((g, n) for g in GATES if (n := sum(f.gate == g for f in stand)))
     there_n = sum(len(s.t) for s in series)
+    closes = [int(s.t[-1]) + s.interval_t for s in series]
     return Group(
         name=f"{venue} {interval}", venue=venue, interval=interval, simulated=series[0].simulated, second_source=venue.endswith(SECOND_SOURCE_SUFFIX),
         rows=tuple(_row(s, grid) for s in series),
-        rows_n=there_n, share=words.share_text(there_n, sum(s.expected_n for s in series)),
+        rows_n=there_n, first_until_t=min(closes), until_t=max(closes), share=words.share_text(there_n, sum(s.expected_n for s in series)),
         stand_n=len(stand), gates=gates,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from workbench.data.providers.files import FileProvider
 from workbench.data.quality.live import ask_clocks
 from workbench.data.quality.rows import BarRow, rows_of
 from workbench.data.store.lake import Lake
-from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, iso
+from workbench.data.universe.versions import SECOND_SOURCE_SUFFIX, iso, load_universe
 
 now_s = SystemClock().now_s
 """This machine's clock; tests set another."""
@@ -49,7 +49,8 @@ def run_check(
     """
     if path is None:
         asked = live_inputs(home, venue) if live else None
-        result = check_lake(home, venue=venue, interval=interval, symbols=symbols, accepted=accepted, live=asked, report=report)
+        wanted = venue_symbols(home, symbols)
+        result = check_lake(home, venue=venue, interval=interval, symbols=wanted, accepted=accepted, live=asked, report=report)
         return result, rows_of(result.findings, rows, lambda key: _from_lake(home, key))
     if live or symbols:
         raise UsageError(
@@ -59,6 +60,27 @@ def run_check(
     result = check_files(provider, accepted=accepted, now_t=int(now_s()), report=report)
     refs = {r.key: r for r in provider.series()} if rows else {}
     return result, rows_of(result.findings, rows, lambda key: read_series(provider, refs[key]) if key in refs else None)
+
+
+def venue_symbols(home: Path, names: Sequence[str]) -> list[str]:
+    """Return the symbols of the lake's series that names stand for, each an asset (`BTC`, with its former tickers) or a symbol itself.
+
+    Raises:
+        UsageError: the lake has no series of a name.
+    """
+    universe = load_universe()
+    held = [(e.symbol, universe.resolve(e.venue, e.symbol)) for e in Lake(home).catalog().entries] if names else []
+    wanted: list[str] = []
+    for name in names:
+        found = {s for s, listing in held if name.upper() == s.upper() or (listing and listing.asset == name.upper())}
+        if not found:
+            raise UsageError(
+                f"the lake has no series of {name}",
+                expected="an asset such as BTC, or a venue's symbol such as BTCUSDT",
+                action="see `ballast data list`",
+            )
+        wanted += sorted(found)
+    return wanted
 
 
 def _from_lake(home: Path, key: str) -> Bars | None:

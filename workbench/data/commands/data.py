@@ -88,7 +88,9 @@ def check_command(
     path: Annotated[Path | None, typer.Argument(help="Files to check before importing them; without it, the lake.")] = None,
     venue: Venue = None,
     interval: Annotated[str | None, typer.Option("--interval", help="Only this interval.")] = None,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Only these venue symbols of the lake.")] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", help="Only these assets (BTC) or venue symbols (BTCUSDT).")
+    ] = None,
     accept: Accept = None,
     rows: Annotated[
         list[str] | None,

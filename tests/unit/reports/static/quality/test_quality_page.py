@@ -202,6 +202,23 @@ def test_a_second_source_is_no_news(inputs: Inputs, tmp_path: Path) -> None:
     assert build(read_inputs(tmp_path / "home", venue="binance-spot-b")).as_of_t == START_T + 96 * HOUR_T
 
 
+def test_every_venue_says_how_far_its_data_go(tmp_path: Path) -> None:
+    """Venues end at different times: one date for the whole lake would say of the older one what is not so."""
+    write_series(tmp_path / "in", "binance-spot/1h/BTCUSDT", some_bars(48))
+    write_series(tmp_path / "in", "kraken-spot/1h/XBTUSD", some_bars(96))
+    write_series(tmp_path / "in", "kraken-spot/1h/ETHUSD", some_bars(72))
+    import_bars(tmp_path / "home", FileProvider(tmp_path / "in"))
+    made = build(read_inputs(tmp_path / "home"))
+    assert [(g.venue, g.first_until_t, g.until_t) for g in made.groups] == [
+        ("binance-spot", START_T + 48 * HOUR_T, START_T + 48 * HOUR_T),
+        ("kraken-spot", START_T + 72 * HOUR_T, START_T + 96 * HOUR_T),
+    ]
+    words = Reader(render(made)).words
+    assert "Newest bar of any venue closed 2024-01-05 00:00" in words
+    assert "binance-spot 1h1482024-01-03 00:00100 %" in words
+    assert "kraken-spot 1h21682024-01-05 00:00first series ends 2024-01-04 00:00100 %" in words
+
+
 def test_acceptance_by_name_changes_the_verdict(lake: Path) -> None:
     gates = sorted({f.gate for f in check_lake(lake).findings})
     accepted = read_inputs(lake, accepted=gates)

@@ -63,7 +63,7 @@ def test_from_files_to_a_dataset(folder: Path, home: Path, capsys: pytest.Captur
 
 def test_people_get_tables_with_whole_numbers(folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
-        (["data", "import", str(folder)], ["binance-spot/1h/BTCUSDT", "46", "DOGEUSDT at binance-spot is not in universe v1"]),
+        (["data", "import", str(folder)], ["binance-spot/1h/BTCUSDT", "46", "is not in universe v1"]),
         (["data", "check"], ["BLOCKED", "low 40"]),
         (["data", "list"], ["2024-01-02T23:00Z"]),
         (
@@ -75,6 +75,15 @@ def test_people_get_tables_with_whole_numbers(folder: Path, home: Path, capsys: 
         main(arguments)
         out = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert all(w in out for w in words), (arguments, out)
+
+
+@pytest.mark.parametrize("name", ["BTC", "btc", "BTCUSDT"])
+def test_check_takes_an_asset_or_a_symbol(folder: Path, home: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    run(capsys, "data", "import", str(folder))
+    checked = run(capsys, "data", "check", "--symbol", name, code=4)
+    assert [s["series"] for s in checked["series"]] == ["binance-spot/1h/BTCUSDT"]  # type: ignore[attr-defined]
+    refused = run(capsys, "data", "check", "--symbol", name, "--symbol", "NOPE", code=2)["error"]
+    assert refused["got"] == "the lake has no series of NOPE"  # type: ignore[index]
 
 
 def test_files_can_be_checked_before_they_are_imported(folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from runtime.console import printable
 from tests.support.bars import changed, some_bars, without, write_series
 from workbench.data.checks.check import check_lake
 from workbench.data.checks.reconcile import reconcile_venues
+from workbench.data.commands.check import run_check
 from workbench.data.commands.tables import DIGEST_HEX, plain_table
 from workbench.data.commands.tables_compare import number
 from workbench.data.providers.files import FileProvider
@@ -71,9 +72,15 @@ def test_data_reconcile_has_every_value(width: int, lake: Path, capsys: pytest.C
 
 
 def test_data_check_has_every_value_and_whole_words(width: int, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", "--rows", "gap", "--rows", "wick"]) == 4
+    gates = sorted({r.gate for r in check_lake(lake).summary()})
+    assert main(["data", "check", *(word for gate in gates for word in ("--rows", gate))]) == 4
     words = shown(capsys.readouterr().out, width)
     summary = check_lake(lake).summary()
+    _, rows = run_check(lake, None, None, None, (), (), gates)
+    assert rows
+    for b in rows:
+        values = (b.open, b.high, b.low, b.close, b.volume, b.trades)
+        assert {b.finding, *b.role.split(), b.series, iso(b.open_t), *(f"{v:.12g}" for v in values if v is not None)} <= words
     assert summary
     for r in summary:
         told = {r.gate, r.symbol, str(r.findings_n), str(r.accepted_n), str(r.certified_n), str(r.rows_n)}
