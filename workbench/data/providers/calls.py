@@ -70,6 +70,10 @@ ADVICE: Final[dict[Cause, tuple[str, str]]] = {
 """What would have been right, and what to do, by cause."""
 
 
+WITHOUT_SYMBOL: Final = frozenset({"SystemStatus", "Time", "AssetPairs", "symbols", "load_markets", "fetch_time"})
+"""Calls about no symbol: to leave one out changes nothing."""
+
+
 class CallFailure(Exception):
     """One failed call.
 
@@ -203,7 +207,10 @@ class Calls:
             wait_s = self.ledger.acquire(self._budget.account, cost_n)
             if wait_s > 0:
                 self._sleep(wait_s)
-            return fn()
+            try:
+                return fn()
+            except RecursionError as e:  # whoever reads it: a parser, a checker, or the message about it
+                raise CallFailure(Cause.FORM, "an answer nested too deeply") from e
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._attempts),
@@ -236,6 +243,8 @@ class Calls:
 
     def _final(self, endpoint: str, failure: CallFailure) -> EnvironmentFailure:
         expected, action = ADVICE[failure.cause]
+        if failure.cause is Cause.REQUEST and endpoint in WITHOUT_SYMBOL:
+            action = "check the URL in the provider's option or environment variable; if it is right, try again later"
         if failure.cause not in TRANSIENT:
             got = f"{self._who}'s {endpoint}: {failure.cause} ({failure.detail})"
         elif failure.transient:

@@ -10,7 +10,6 @@ value are checked here, and an empty page counts only when it comes twice.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,8 @@ from runtime.errors import DataError, UsageError
 from runtime.progress import Report, silent
 from workbench.data.bars import Bars, interval_seconds
 from workbench.data.providers import Page, SeriesRef
+from workbench.data.providers.address import base_address
+from workbench.data.providers.bounded import BoundedAdapter
 from workbench.data.providers.calls import ATTEMPTS, Budget, CallFailure, CallLedger, Calls, Cause, pause
 from workbench.data.providers.history import EARLIEST_T, checked, gapless, wanted_symbols
 from workbench.data.providers.web import TIMEOUT_S, failure_of, is_transport, no_credentials, response_of, status_failure
@@ -87,7 +88,7 @@ class ExchangeProvider:
         """
         self._universe = universe or load_universe()
         self._venue = _venue(exchange, venue, self._universe)
-        self._client = _client(exchange, interval, timeout_s, url or os.environ.get(URL_VARIABLE))
+        self._client = _client(exchange, interval, timeout_s, base_address(url, URL_VARIABLE))
         self.name = f"ccxt-{exchange}"
         self._id, self._interval, self._quote, self._since_t = exchange, interval, quote, since_t
         self._assets = tuple(assets) if assets is not None else None
@@ -158,6 +159,8 @@ class ExchangeProvider:
             rows = self._client.fetch_ohlcv(market, interval, since=since_t * 1_000, limit=self._page_max)
             if self._client.last_json_response is None:
                 raise CallFailure(Cause.FORM, "no complete JSON")
+            if self._id == "kraken":
+                _same_pair(self._client.last_json_response, str(self._client.market(market)["id"]))
             found = _checked(rows, since_t, step_t)
             return found[found[:, 0] < end_t]
 
@@ -250,6 +253,8 @@ def _client(exchange: str, interval: str, timeout_s: float, url: str | None) -> 
             action="choose another interval or exchange",
         )
     client.session.auth = no_credentials
+    for scheme in ("http://", "https://"):
+        client.session.mount(scheme, BoundedAdapter(timeout_s))
     client.has["fetchCurrencies"] = False  # not needed for candles; one call less
     if isinstance(client.options.get("fetchMarkets"), dict) and "types" in client.options["fetchMarkets"]:
         client.options["fetchMarkets"]["types"] = ["spot"]
@@ -279,6 +284,14 @@ def _checked(rows: object, since_t: int, step_t: int) -> np.ndarray:
         if not isinstance(row, list) or len(row) < 6 or not all(_is_number(v) for v in row[:6]) or not isinstance(row[0], int):
             raise CallFailure(Cause.FORM, f"candle {str(row)[:80]}")
     return checked([(row[0] / 1_000, *row[1:6]) for row in rows], 6, since_t, step_t)
+
+
+def _same_pair(answer: object, name: str) -> None:
+    """Refuse Kraken's rows of another pair, in which ccxt sees no candles."""
+    result = answer.get("result") if isinstance(answer, dict) else None
+    keys = [key for key in result if key != "last"] if isinstance(result, dict) else []
+    if keys != [name]:
+        raise CallFailure(Cause.FORM, f"rows of {', '.join(map(str, keys))[:60] or 'nothing'} instead of {name}")
 
 
 def _is_number(value: object) -> bool:

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import requests
 
+from workbench.data.providers.bounded import BoundedAdapter
 from workbench.data.providers.calls import CallFailure, Cause
 
 TIMEOUT_S: Final = 30.0
@@ -71,6 +72,8 @@ class Web:
         if self._session is None:
             self._session = requests.Session()
             self._session.auth = no_credentials
+            for scheme in ("http://", "https://"):
+                self._session.mount(scheme, BoundedAdapter(self._timeout_s))
         url = f"{self._base}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             response = self._session.get(url, headers=dict(headers or {}), timeout=self._timeout_s, allow_redirects=False)
@@ -80,7 +83,7 @@ class Web:
             raise status_failure(response)
         try:
             value: object = json.loads(response.content, parse_float=Decimal)
-        except ValueError as e:  # not JSON, cut short, or not text
+        except (ValueError, RecursionError) as e:  # not JSON, cut short, not text, or nested without end
             raise CallFailure(Cause.FORM, f"{len(response.content)} bytes that are no complete JSON") from e
         return Answer(value, {k.lower(): v for k, v in response.headers.items()})
 
@@ -94,7 +97,7 @@ def status_failure(response: requests.Response) -> CallFailure:
     """Return the failure an error status stands for."""
     status = response.status_code
     fallback = Cause.SERVER if status >= 500 else Cause.ADDRESS if 300 <= status < 400 else Cause.REQUEST
-    words = " ".join(response.text[:200].split())
+    words = " ".join(response.content[:200].decode("utf-8", errors="replace").split())
     return CallFailure(
         STATUS_CAUSES.get(status, fallback), f"HTTP {status}: {words or response.reason}", retry_after_s(response)
     )

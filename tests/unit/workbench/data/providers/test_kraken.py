@@ -271,9 +271,10 @@ def test_only_listed_pairs_are_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_pair_without_a_closed_candle_is_refused(tmp_path: Path) -> None:
     with (
         serve_bars(tmp_path, {"XBTUSD": venue_bars(4)}, now_t=START_T + 1_800) as venue,
-        pytest.raises(DataError, match="no closed 1h candle"),
+        pytest.raises(DataError, match="no closed 1h candle") as caught,
     ):
         fetch(make(venue))
+    assert "--since" in caught.value.action, "older trades may exist"
 
 
 def test_nothing_new_is_no_error_when_a_sync_asks(tmp_path: Path) -> None:
