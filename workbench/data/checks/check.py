@@ -182,7 +182,13 @@ def check_files(
         if universe.resolve(ref.venue, ref.symbol) is None:
             findings.append(
                 finding(
-                    "unknown_symbol", ref.symbol, ref.key, 0, 0, 0, f"{ref.origin}: not in universe {universe.version}: skipped"
+                    "unknown_symbol",
+                    ref.symbol,
+                    ref.key,
+                    0,
+                    0,
+                    0,
+                    f"{ref.key} ({ref.origin}) is not in universe {universe.version}: skipped",
                 )
             )
             continue

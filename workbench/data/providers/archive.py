@@ -47,6 +47,11 @@ class Source:
         """Return the name of the file a person downloaded."""
         return self.path.name
 
+    @property
+    def told(self) -> str:
+        """Return the name of the file with that inside the zip, for messages about several of one zip."""
+        return f"{self.path.name}:{self.member}" if self.member else self.path.name
+
 
 class ArchiveProvider:
     """Bars of Kraken's archives: one zip, one CSV, or a folder of any number of both."""
@@ -107,7 +112,7 @@ class ArchiveProvider:
             raise DataError(
                 f"{ref.key} is not in {self._path.name}", expected="one of its series", action="choose another series"
             )
-        parts = [(self._read(s), s.origin) for s in sources]
+        parts = [(self._read(s), s.told if len({x.origin for x in sources}) < len(sources) else s.origin) for s in sources]
         bars = _together(parts, ref)
         end_t = int(bars.t.max()) + INTERVALS[ref.interval]
         yield Page(within(bars, since_t, until_t), end_t if until_t is None else min(end_t, until_t))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, DecimalException
 from typing import Final, NamedTuple, TypeVar, cast
@@ -26,6 +27,8 @@ TRADES_MAX: Final = 1_000
 CURSOR_NS_MAX: Final = 1_000_000
 """A page's cursor is the time of its last trade; the row's own time has fewer digits."""
 
+NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+"""What counts as a number; Python alone would also take `1_000`, blanks and the digits of other scripts."""
 WHOLE_MAX: Final = 2**63
 """Times in nanoseconds and quantities in lots are below it; what is not would fit in no bar."""
 
@@ -232,7 +235,7 @@ def _integer(value: object, name: str) -> int:
 def _number(text: object, name: str) -> float:
     """Return a decimal text as the nearest float."""
     try:
-        value = float(text) if isinstance(text, str) else math.nan
+        value = float(text) if isinstance(text, str) and NUMBER.fullmatch(text) else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -249,7 +252,7 @@ def _whole(value: object, scale: int, name: str, *, text: bool = False) -> int:
         name: for messages.
         text: Kraken sends it as text.
     """
-    if isinstance(value, bool) or not isinstance(value, str if text else int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, str if text else int | Decimal) or not NUMBER.fullmatch(str(value)):
         raise _form(f"{name} {str(value)[:40]!r}")
     try:
         scaled = Decimal(cast("str | int | Decimal", value)) * scale

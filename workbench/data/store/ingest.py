@@ -161,7 +161,9 @@ def receive(
         raise DataError(
             f"no known symbol among {', '.join(r.origin for r in refs[:5])}" + (", ..." if len(refs) > 5 else ""),
             expected=f"symbols of universe {universe.version}, such as {universe.symbol(refs[0].venue, 'BTC')} at {refs[0].venue}",
-            action="rename the file to the venue's symbol, or choose another folder",
+            action="rename the files to the venue's symbols, say whose they are (`--venue`: one of "
+            + ", ".join(sorted(set(universe.venues) - {"simulated"}))
+            + "), or choose another folder",
         )
     bars = _read_all(provider, known, now_t, report)
     pieces = {r.key: split(bars[r.key], r.interval) for r in known}

@@ -91,6 +91,14 @@ def test_archives_that_contradict_each_other_are_reported_and_nothing_is_importe
     assert not (tmp_path / "home" / "lake" / "catalog.json").exists()
 
 
+def test_members_of_one_zip_that_contradict_each_other_are_told_apart(tmp_path: Path) -> None:
+    whole = some_bars(96, trades=True)
+    files = {"old/XBTUSD_60.csv": whole.take(slice(0, 60)), "new/XBTUSD_60.csv": changed(whole, 45, volume=99.0)}
+    provider = ArchiveProvider(pack(tmp_path / "a.zip", files))
+    with pytest.raises(DataError, match=r"differ between a.zip:old/XBTUSD_60.csv and a.zip:new/XBTUSD_60.csv"):
+        read_series(provider, *provider.series())
+
+
 def test_holes_between_archives_stay_holes(tmp_path: Path) -> None:
     holed = without(some_bars(96, trades=True), *range(30, 60))
     pack(tmp_path / "a.zip", {"XBTUSD_60.csv": holed.take(slice(0, 30))})
