@@ -12,6 +12,7 @@ from runtime.core.records import E8, FORECAST, INSTRUMENTS
 from runtime.genesis import Bundle
 from runtime.inference.bundle import BundleDescription, BundlePart, CoinModel, Forecasts, HorizonModels
 from runtime.inference.features import DEFAULT_SPEC, FeatureSpec, clip, compute, feature_digests, split, usable
+from runtime.inference.forecaster import daily_closes
 from runtime.inference.panel import BarPanel, Bools, Floats, Ints
 from runtime.inference.trend import TrendSpec, trend_forecasts, widen
 from runtime.policy import load_profile
@@ -35,9 +36,6 @@ from workbench.training.walk_forward import train as train_folds
 
 ML, TREND = "ml", "trend"
 PARTS_PER_WORKER: Final = 4
-TREND_DAYS: Final = 37
-"""Daily closes behind one trend forecast: thirty days of momentum seen from each of seven looks."""
-DAY_T: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +170,12 @@ def forecast_trend(data: StudyData, features: StudyFeatures, folds: list[Fold], 
 def trend_of(panel: BarPanel, rows: Ints, spec: StudySpec) -> Forecasts:
     """Return the trend rule's forecasts at some rows of a panel."""
     found = widen(trend_forecasts(panel, rows, trend_spec(spec)))
-    return Forecasts(panel.symbols, panel.open_t[rows] + panel.interval_t, found, feature_digests(_daily_closes(panel, rows)))
+    return Forecasts(panel.symbols, panel.open_t[rows] + panel.interval_t, found, feature_digests(daily_closes(panel, rows)))
 
 
 def trend_spec(spec: StudySpec) -> TrendSpec:
     """Return the trend rule for the study's horizons."""
     return TrendSpec(horizons_h=spec.core_horizons_h)
-
-
-def _daily_closes(panel: BarPanel, rows: Ints) -> Floats:
-    """Return the closes at the last 37 midnights up to each row (float64 [N, S, 37]); NaN before the data begins."""
-    day_n = DAY_T // panel.interval_t
-    midnight = rows - ((panel.open_t[rows] + panel.interval_t) % DAY_T) // panel.interval_t
-    looked = midnight[:, None] - day_n * np.arange(TREND_DAYS)
-    closes = panel.close[np.maximum(looked, 0)]
-    closes[looked < 0] = np.nan
-    return np.asarray(closes.transpose(0, 2, 1))
 
 
 def evaluate(data: StudyData, features: StudyFeatures, trained: Trained, spec: StudySpec) -> Evaluation:
