@@ -101,7 +101,7 @@ def trend_forecasts(panel: BarPanel, rows: Ints, spec: TrendSpec = DEFAULT_TREND
     looks = np.zeros_like(yes)
     total = np.zeros(yes.shape)
     for look in range(spec.looks_n):
-        momentum, known = _momentum(close, bars_before, midnight - look * day_n, spec)
+        momentum, known = momentum_at(close, bars_before, midnight - look * day_n, spec)
         gate = momentum[:, reference : reference + 1]
         vote = known & (momentum > 0.0) & (gate > 0.0)
         lower = np.where(gate < momentum, gate, momentum)
@@ -112,7 +112,7 @@ def trend_forecasts(panel: BarPanel, rows: Ints, spec: TrendSpec = DEFAULT_TREND
     return _quantised(total, looks, yes, valid, spec)
 
 
-def _momentum(close: Floats, bars_before: Ints, rows: Ints, spec: TrendSpec) -> tuple[Floats, Bools]:
+def momentum_at(close: Floats, bars_before: Ints, rows: Ints, spec: TrendSpec) -> tuple[Floats, Bools]:
     """Return momentum [N, S] at some rows (0 where unknown) and where it is known."""
     inside = rows >= spec.momentum_n
     here = np.where(inside, rows, spec.momentum_n)

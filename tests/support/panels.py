@@ -60,6 +60,15 @@ def with_values(panel: BarPanel, *, after: int, factor: float) -> BarPanel:
     return BarPanel(panel.symbols, panel.interval_t, panel.open_t.copy(), *fields)
 
 
+def first_bars(panel: BarPanel, rows_n: int) -> BarPanel:
+    """Return the first bars of a panel: what was known when the last of them closed."""
+    at = slice(rows_n)
+    return BarPanel(
+        panel.symbols, panel.interval_t, panel.open_t[at], panel.open[at], panel.high[at], panel.low[at], panel.close[at],
+        panel.volume[at],
+    )  # fmt: skip
+
+
 def permuted(panel: BarPanel, order: list[int]) -> BarPanel:
     """Return the panel with its assets in another order."""
     fields = [f[:, order].copy() for f in (panel.open, panel.high, panel.low, panel.close, panel.volume)]
