@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.core.codes import MODE_BACKTEST
 from runtime.core.digest import BLOCK_TAG, HEADER, Block
 from runtime.errors import InvariantError
 from runtime.ports import Head
 
 HASH_SIZE: Final = 32
-_TYPES: Final = (int, int, int, bytes, bytes, bytes, bytes, bytes)
+_TYPES: Final = (int, int, int, bytes, bytes, bytes, bytes, bytes, bytes)
 """Of a block's fields: a damaged store can yield anything."""
 
 
@@ -23,10 +24,10 @@ def compute_block_hash(previous: bytes, header: bytes, inputs_digest: bytes, rec
 def link_fault(head: Head, block: Block, account_id: int, mode_id: int) -> str | None:
     """Say why a block does not continue a chain, or return `None` when it does.
 
-    Checked are the sequence, the owner, the agreement of the plain columns with the header, and the block hash; the
-    payload is bound by the records digest, which needs row hashes (`runtime.replay`).
+    Checked are the sequence, the owner, the agreement of the plain columns with the header, the block hash, and of a paper or live
+    chain the inputs against their digest; the payload is bound by the records digest, which needs row hashes (`runtime.replay`).
     """
-    seq_n, at_t, kind_id, header, inputs_digest, _, records_digest, block_hash = block
+    seq_n, at_t, kind_id, header, inputs_digest, _, records_digest, block_hash, inputs = block
     if tuple(map(type, block)) != _TYPES:
         return f"block {seq_n!r:.32} has a field of the wrong type"
     if len(header) != HEADER.size or len(inputs_digest) != HASH_SIZE or len(records_digest) != HASH_SIZE:
@@ -43,7 +44,8 @@ def link_fault(head: Head, block: Block, account_id: int, mode_id: int) -> str |
         )
     if block_hash != compute_block_hash(head.block_hash, header, inputs_digest, records_digest):
         return f"block {seq_n} has a hash that does not follow from its content and its predecessor"
-    return None
+    carried = inputs_digest if mode_id == MODE_BACKTEST and not inputs else hashlib.sha256(inputs).digest()
+    return None if carried == inputs_digest else f"block {seq_n} carries inputs that do not match their digest"
 
 
 def check_links(head: Head, blocks: Sequence[Block], owner: tuple[int, int]) -> Head:

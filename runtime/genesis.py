@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,8 @@ from runtime.core import digest
 from runtime.policy import PairRules, RiskProfile
 
 Hex = Field(pattern=r"^[0-9a-f]{64}$")
+JOURNALED: Final = "0" * 64
+"""What the genesis of a paper or live chain gives as digest of bars, forecasts and memberships: they come block by block."""
 
 
 class Bundle(BaseModel):

@@ -47,10 +47,24 @@ class Journal(Protocol):
 
 
 class Clock(Protocol):
-    """The only source of the current time outside tests."""
+    """The only source of the current time outside tests, and the only way to wait for a time. It never goes back."""
 
     def now_t(self) -> int:
         """Return seconds since 1970-01-01 UTC."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970-01-01 UTC."""
+
+    async def wait_until(self, at_ms: int) -> None:
+        """Return when the time has come; at once when it has passed."""
+
+
+def no_inputs() -> npt.NDArray[np.void]:
+    """Return an EVENT record [1] of zeros that names no bars, forecasts or memberships."""
+    record = np.zeros(1, EVENT)
+    for name in ("bar_n", "forecast_n", "cluster_n"):
+        record[name] = -1
+    return record
 
 
 class VenueEvent(NamedTuple):
@@ -70,9 +84,7 @@ class VenueEvent(NamedTuple):
 
     def to_record(self) -> npt.NDArray[np.void]:
         """Return the EVENT record [1] that `step` takes."""
-        record = np.zeros(1, EVENT)
-        for name in ("bar_n", "forecast_n", "cluster_n"):
-            record[name] = -1
+        record = no_inputs()
         for name, value in zip(self._fields, self, strict=True):
             record[name] = value
         return record

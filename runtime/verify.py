@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.chain import link_fault
+from runtime.core.codes import EV_POLICY, MODE_BACKTEST
 from runtime.core.digest import HEADER, SECTION, Block, ForecastHash, RowHasher, forecast_hash
 from runtime.core.records import FORECAST, INSTRUMENTS, RECORD_TYPES, RecordType
+from runtime.event import Event
 from runtime.inference.bundle import ForecastTable
+from runtime.policy import RiskProfile
 from runtime.ports import Head
 
 Rows = npt.NDArray[np.void]
@@ -56,7 +60,7 @@ def gather(blocks: Sequence[Block]) -> RowsOfBlocks:
     }
     unpack, header_size = SECTION.unpack_from, SECTION.size
     sections = []
-    for seq_n, _, _, _, _, payload, _, _ in blocks:
+    for seq_n, _, _, _, _, payload, _, _, _ in blocks:
         at, last_code, size = 0, 0, len(payload)
         found: list[tuple[str, int]] = []
         while at < size:
@@ -116,6 +120,43 @@ class _ForecastHashes:
         return self._places[forecast_t]
 
 
+class JournaledForecasts:
+    """The same lookup over a chain that carries its forecasts: what came last for each instrument is what a signal can name."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], bytes] = {}
+        self._last: dict[int, tuple[int, int]] = {}
+
+    def __call__(self, instrument: int, forecast_t: int) -> bytes:
+        """Return the hash of an instrument's forecast of a time; raise `KeyError` when it is not the last one taken."""
+        return self._known[instrument, forecast_t]
+
+    def take(self, at_t: int, rows: Rows, feature_digest: bytes) -> None:
+        """Take in the forecasts FORECAST [INSTRUMENTS] that came with an event."""
+        for i in np.flatnonzero(rows["valid_n"]).tolist():
+            self._known[i, at_t] = forecast_hash(rows[i].tobytes(), feature_digest)
+            self._last[i] = (i, at_t)
+
+    def settle(self) -> None:
+        """Forget what no later row can name."""
+        self._known = {key: self._known[key] for key in self._last.values()}
+
+
+def governed_by(event: Event) -> RiskProfile:
+    """Return the profile of a POLICY event.
+
+    Raises:
+        ValueError: there is none, or its digest is not its own.
+    """
+    note = event.note_of()
+    if note is None or note.profile is None:
+        raise ValueError("a change of policy without a profile")
+    version = note.profile
+    if version.policy_digest != version.profile.digest or version.entry_digest != version.computed_digest():
+        raise ValueError("a profile whose digests are not its own")
+    return version.profile
+
+
 class BadBlock(NamedTuple):
     """The first block that does not verify, and the table when rows of one table show it."""
 
@@ -146,17 +187,55 @@ class ChainVerifier:
         genesis: hash of the genesis.
         owner: account and mode whose chain it must be.
         policy_digest: 32 bytes, parent of every signal.
-        forecast: lookup of forecast hashes; see `forecast_hashes`.
+        forecast: lookup of forecast hashes; see `forecast_hashes`. A paper or live chain carries its own: `JournaledForecasts`.
     """
 
     def __init__(self, genesis: bytes, owner: tuple[int, int], policy_digest: bytes, forecast: ForecastHash) -> None:
         self.head = Head(0, genesis)
         self._owner = owner
+        self._forecasts = forecast if isinstance(forecast, JournaledForecasts) else None
         self._hasher = RowHasher(policy_digest, forecast)
         self._rows_n = {record.name: 0 for record in RECORD_TYPES}
 
     def follow(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
         """Verify the next blocks; on a bad one, name it and stand before it."""
+        if self._owner[1] != MODE_BACKTEST:
+            return self._follow_live(blocks)
+        return self._follow(blocks)
+
+    def _follow_live(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
+        """Verify stretches that one profile governs each, with the forecasts that the blocks carry."""
+        starts = [0, *(i for i, block in enumerate(blocks) if block.kind_id == EV_POLICY and i > 0), len(blocks)]
+        found = []
+        for first, stop in pairwise(starts):
+            part = blocks[first:stop]
+            fault = self._take_inputs(part)
+            verified = self._follow(part)  # a broken link is named before what it carries
+            if isinstance(verified, BadBlock):
+                return verified
+            if fault is not None:
+                return fault
+            if self._forecasts is not None:
+                self._forecasts.settle()
+            found.append(verified)
+        return _joined(found)
+
+    def _take_inputs(self, blocks: Sequence[Block]) -> BadBlock | None:
+        """Take the forecasts and the policy that blocks carry, up to the first that carries no event."""
+        for block in blocks:
+            try:
+                event = Event.decode(block.inputs)
+                if event.kind_id == EV_POLICY:
+                    self._hasher.policy_digest = bytes.fromhex(governed_by(event).digest)
+            except (ValueError, TypeError) as e:
+                return BadBlock(self.head.seq_n + 1, f"block {block.seq_n!r:.32} carries no event: {e}")
+            if (event.kind_id, event.at_t) != (block.kind_id, block.at_t):
+                return BadBlock(self.head.seq_n + 1, f"block {block.seq_n!r:.32} carries an event of another kind or time")
+            if event.forecasts is not None and self._forecasts is not None:
+                self._forecasts.take(event.at_t, event.forecasts, event.feature_digest)
+        return None
+
+    def _follow(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
         found = self._attempt(blocks)
         if isinstance(found, VerifiedRows) or len(blocks) == 1:
             return found
@@ -213,6 +292,19 @@ class ChainVerifier:
         if (rows["account_id"] != account_id).any() or (rows["mode_id"] != mode_id).any():
             return f"a row of {record.name} belongs to another account or mode"
         return None
+
+
+def _joined(parts: Sequence[VerifiedRows]) -> VerifiedRows:
+    """Return the rows of consecutive stretches as one."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [record.name for record in RECORD_TYPES]
+    none = np.zeros(0, np.int64)
+    return VerifiedRows(
+        {r.name: np.concatenate([np.zeros(0, r.dtype), *(part.tables[r.name] for part in parts)]) for r in RECORD_TYPES},
+        {name: np.concatenate([none, *(part.block_seq_n[name] for part in parts)]) for name in names},
+        {name: [row_hash for part in parts for row_hash in part.row_hashes[name]] for name in names},
+    )
 
 
 def _records_fault(blocks: Sequence[Block], gathered: RowsOfBlocks, row_hashes: dict[str, list[bytes]]) -> BadBlock | None:

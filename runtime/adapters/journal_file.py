@@ -15,7 +15,7 @@ from runtime.core.digest import genesis_hash
 from runtime.errors import BallastError, DataError, EnvironmentFailure, InvariantError, VerificationError
 from runtime.files import TEMPORARY_PREFIX
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x424C5354
 """`BLST` in the file header, so that another program's database is told apart."""
 BUSY_MS: Final = 2_000
@@ -35,7 +35,8 @@ SCHEMA: Final = (
     inputs_digest BLOB NOT NULL CHECK (length(inputs_digest) = 32),
     payload BLOB NOT NULL,
     records_digest BLOB NOT NULL CHECK (length(records_digest) = 32),
-    block_hash BLOB NOT NULL CHECK (length(block_hash) = 32)
+    block_hash BLOB NOT NULL CHECK (length(block_hash) = 32),
+    inputs BLOB NOT NULL
 ) STRICT""",
     *(
         f"""CREATE TRIGGER {table}_refuses_{verb} BEFORE {verb.upper()} ON {table}
@@ -150,7 +151,7 @@ def read_genesis(path: Path, connection: sqlite3.Connection) -> tuple[int, int, 
 
     Raises:
         DataError: it is another program's.
-        EnvironmentFailure: a newer Ballast wrote it.
+        EnvironmentFailure: a newer or older Ballast wrote it.
         VerificationError: its schema or genesis was changed.
     """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -163,8 +164,13 @@ def read_genesis(path: Path, connection: sqlite3.Connection) -> tuple[int, int, 
         )
     if version > SCHEMA_VERSION:
         raise EnvironmentFailure(
-            f"{path} has journal schema {version}", expected=f"schema {SCHEMA_VERSION} or older",
+            f"{path} has journal schema {version}", expected=f"schema {SCHEMA_VERSION}",
             action="open it with the newer Ballast that wrote it",
+        )  # fmt: skip
+    if 0 < version < SCHEMA_VERSION:
+        raise EnvironmentFailure(
+            f"{path} has the older journal schema {version}", expected=f"schema {SCHEMA_VERSION}",
+            action="make the run again (a backtest is computed anew from its study), or open it with the Ballast that wrote it",
         )  # fmt: skip
     columns = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
     stored = {tuple(bytes(cell) if type(cell) is bytearray else cell for cell in row) for row in columns}

@@ -10,6 +10,9 @@ from typing import Final
 # ---- events (what a block is about) ----------------------------------------------------------------------------
 EV_BARS, EV_FILL, EV_DEPOSIT, EV_CONTROL, EV_RATE = 1, 2, 3, 4, 5
 EV_WITHDRAWAL, EV_CORRECTION, EV_RECONCILIATION, EV_ORDER, EV_CLUSTERS, EV_QUOTE, EV_HEARTBEAT = 6, 7, 8, 9, 10, 11, 12
+EV_POLICY, EV_BUNDLE, EV_SESSION = 13, 14, 15
+"""POLICY: another profile governs from this block on. BUNDLE: another bundle makes the forecasts. SESSION: trading starts (value 1) or
+stops (0). What they say beyond numbers is the note stored with the block (`runtime/event.py`)."""
 
 # ---- switches of a CONTROL event -------------------------------------------------------------------------------
 SWITCH_KILL, SWITCH_HALT, SWITCH_RELEASE_TIER = 1, 2, 3
@@ -85,7 +88,8 @@ MODE_BACKTEST, MODE_PAPER, MODE_LIVE = 1, 2, 3
 EVENT_NAMES: Final = {
     EV_BARS: "BARS", EV_FILL: "FILL", EV_DEPOSIT: "DEPOSIT", EV_CONTROL: "CONTROL", EV_RATE: "RATE",
     EV_WITHDRAWAL: "WITHDRAWAL", EV_CORRECTION: "CORRECTION", EV_RECONCILIATION: "RECONCILIATION", EV_ORDER: "ORDER",
-    EV_CLUSTERS: "CLUSTERS", EV_QUOTE: "QUOTE", EV_HEARTBEAT: "HEARTBEAT",
+    EV_CLUSTERS: "CLUSTERS", EV_QUOTE: "QUOTE", EV_HEARTBEAT: "HEARTBEAT", EV_POLICY: "POLICY", EV_BUNDLE: "BUNDLE",
+    EV_SESSION: "SESSION",
 }  # fmt: skip
 OUTLOOK_NAMES: Final = {
     STRONG_NEGATIVE: "STRONG_NEGATIVE", NEGATIVE: "NEGATIVE", NEUTRAL: "NEUTRAL",

@@ -31,7 +31,7 @@ NO_PARENT: Final = bytes(32)
 
 
 class Block(NamedTuple):
-    """One event and all it caused."""
+    """One event and all it caused; `inputs` is what the inputs digest covers, stored in paper and live (empty in a backtest)."""
 
     seq_n: int
     at_t: int
@@ -41,6 +41,7 @@ class Block(NamedTuple):
     payload: bytes
     records_digest: bytes
     block_hash: bytes
+    inputs: bytes = b""
 
 
 def genesis_hash(genesis_json: bytes) -> bytes:

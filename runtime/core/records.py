@@ -153,9 +153,12 @@ EVENT: Final = layout("""kind_id at_t bar_n forecast_n cluster_n instrument_id q
 - ORDER: instrument, order, and as status what the venue answered (OPEN, DENIED, REJECTED, UNKNOWN, CANCELLED, EXPIRED);
   `value_n` 1 says that a rejection may be tried again.
 - DEPOSIT, WITHDRAWAL, CORRECTION, RECONCILIATION: quote and amount (signed for the last two).
-- RATE: quote and price in the base currency. QUOTE: instrument, best bid as price and best ask as reference.
+- RATE: quote and price in the base currency.
+- QUOTE: instrument, best bid as price and best ask as reference; `value_n` 1 says that it moved far since the last one: a held
+  instrument is marked at the middle and decided anew.
 - CONTROL: `instrument_id` is the switch, `value_n` its new setting. HEARTBEAT: `value_n` is the clock's skew in milliseconds.
-- CLUSTERS: the membership row `cluster_n`; `value_n` is its version."""
+- CLUSTERS: the membership row `cluster_n`; `value_n` is its version.
+- POLICY: `value_n` is the profile's version. BUNDLE: `value_n` counts the bundles of the chain. SESSION: `value_n` 1 starts, 0 stops."""
 CLUSTER: Final = layout("cluster_id")
 BAR: Final = layout("open_e8 high_e8 low_e8 close_e8 volume_e4 present_n")
 FORECAST: Final = layout(

@@ -7,6 +7,7 @@ from typing import Any
 from runtime.core import campaign, emit, fees, ledger, orders, outlook, risk, simulate
 from runtime.core.codes import (
     EV_BARS,
+    EV_BUNDLE,
     EV_CLUSTERS,
     EV_CONTROL,
     EV_CORRECTION,
@@ -14,9 +15,11 @@ from runtime.core.codes import (
     EV_FILL,
     EV_HEARTBEAT,
     EV_ORDER,
+    EV_POLICY,
     EV_QUOTE,
     EV_RATE,
     EV_RECONCILIATION,
+    EV_SESSION,
     EV_WITHDRAWAL,
     G_DRAWDOWN,
     G_HALT,
@@ -186,8 +189,8 @@ def on_cash(policy: Any, state: Any, out: Any, event: Any) -> None:
 
 
 @core
-def on_quote(state: Any, event: Any) -> None:
-    """The venue's best bid and ask of an instrument."""
+def on_quote(policy: Any, state: Any, out: Any, event: Any) -> None:
+    """The venue's best bid and ask of an instrument; after a large move a held one is marked at the middle and decided anew."""
     if event["instrument_id"] < 0 or event["instrument_id"] >= INSTRUMENTS:
         raise ValueError("a quote of an unknown instrument")
     if event["price_e8"] <= 0 or event["reference_e8"] < event["price_e8"]:
@@ -196,6 +199,12 @@ def on_quote(state: Any, event: Any) -> None:
     position["bid_e8"] = event["price_e8"]
     position["ask_e8"] = event["reference_e8"]
     position["quote_t"] = event["at_t"]
+    if event["value_n"] != 0 and position["qty_e8"] > 0:
+        s = event["instrument_id"]
+        position["mark_e8"] = event["price_e8"] + (event["reference_e8"] - event["price_e8"]) // 2
+        ledger.revalue(policy, state, s)
+        _remark(policy, state, out)
+        campaign.decide(policy, state, out, s, False, position["outlook_id"])
 
 
 @core
@@ -253,7 +262,7 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
     elif kind == EV_CONTROL:
         on_control(policy, state, out, event)
     elif kind == EV_QUOTE:
-        on_quote(state, event)
+        on_quote(policy, state, out, event)
     elif kind == EV_RATE:
         on_rate(policy, state, out, event)
     elif kind == EV_CLUSTERS:
@@ -263,7 +272,9 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
         _remark(policy, state, out)  # fills since the last bar cost fees: caps must not be shares of more than there is
         orders.expire(policy, state, out)
         campaign.retry_waiting(policy, state, out)
-    else:
+    elif kind == EV_POLICY:
+        _remark(policy, state, out)  # its drawdown tiers may differ
+    elif kind != EV_BUNDLE and kind != EV_SESSION:
         raise ValueError("unknown event kind")
     n = out.n[0]
     out.event[n["event"]] = event
