@@ -59,8 +59,9 @@ class DaemonLock:
             raise _unusable(path, e) from e
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(Holder(os.getpid(), started_t)._asdict()).encode() + b"\n", 0)
+            said = json.dumps(Holder(os.getpid(), started_t)._asdict()).encode() + b"\n"
+            os.pwrite(fd, said, 0)  # over what an earlier holder left, so that the file is never empty
+            os.ftruncate(fd, len(said))
         except BlockingIOError as e:
             os.close(fd)
             raise _taken(home) from e
@@ -72,8 +73,6 @@ class DaemonLock:
     def release(self) -> None:
         """Let go. The file stays: removing it would let two processes hold two files of one name. Twice is harmless."""
         if self._fd >= 0:
-            with suppress(OSError):
-                os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 

@@ -27,6 +27,8 @@ DEPTH_MAX: Final = 12
 TEXT_MAX: Final = 20_000
 """Longest text that is written; a longer one is cut, and says so."""
 
+NAME_MAX: Final = 200
+
 _WORDS: Final = (
     r"(?:api|private|public|secret|access|signing|session|launch)[_.-]?key|api[_.-]?sign|apikey|secret|token|passw(?:or)?d|passphrase"
     r"|passcode|credentials?|authori[sz]ation|auth|cookies?|set[_.-]cookie|csrf|xsrf|signature|otp|nonce|private|bearer"
@@ -37,27 +39,34 @@ NAME: Final = re.compile(
 """A field with such a name is hidden whole."""
 _SNAKE: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
+_NAMED: Final = (
+    r"(?:(?:api|secret|private|access|public|signing|session|launch|encryption)[_.-]?keys?|(?<![a-z])keys?|[_.-]sign|apisign|secrets?|tokens?"
+    r"|passw(?:or)?ds?|passphrases?|credentials?|csrf|signatures?|otp|nonce)"
+)
 _TEXTS: Final = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
-    (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+@", re.IGNORECASE), rf"\g<1>{HIDDEN}@"),
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
+    (re.compile(r"(?<=://)[^\s/@:]{0,200}:[^\s/@]{1,500}(?=@)"), HIDDEN),
     (
         re.compile(
-            r"\b((?:set-)?cookie|(?:proxy-)?authorization)\b(\\*[\"']?\s*[:=,]\s*\\*[\"']?)[^\r\n\"'\\]+", re.IGNORECASE
+            r"\b((?:set-)?cookie|(?:proxy-)?authorization)\b(\\{0,8}[\"']?\s{0,8}[:=,]\s{0,8}\\{0,8}[\"']?)[^\r\n\"'\\]+",
+            re.IGNORECASE,
         ),
         rf"\g<1>\g<2>{HIDDEN}",
     ),
     (re.compile(r"\b(bearer|basic|digest)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\g<1> {HIDDEN}"),
     (
         re.compile(
-            r"((?:[a-z0-9]+[_.-]|[a-z0-9]*)(?:key|sign|secret|token|password|passwd|passphrase|credentials?|csrf|signature|otp|nonce)s?)"
-            r"(\\*[\"']?\s*(?:=>|[:=,(])\s*b?)(?:(\\*[\"'])(?:.*?)\3|[^\s,;&)}\]\"'\\]+)",
+            rf"({_NAMED})(\\{{0,8}}[\"']?\s{{0,8}}(?:=>|[:=,(])\s{{0,8}}b?)"
+            r"(?:(\\{0,8}[\"']).{0,1000}?\3|\\{0,8}[\"']?[^\s,;&)}\]\"'\\]+)",
             re.IGNORECASE | re.DOTALL,
         ),
         rf"\g<1>\g<2>{HIDDEN}",
     ),
     (re.compile(r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-z0-9+/]{86}==|[A-Za-z0-9+/]{56})(?![A-Za-z0-9+/=_-])"), HIDDEN),
 )
-"""Forms of secrets inside text. The last one: a secret or signature of the venue (64 bytes in base64), and one of its keys."""
+"""Forms of secrets inside text. Every repetition is bounded: hostile text must not make a pattern slow.
+
+The last one: a secret or signature of the venue (64 bytes in base64), and one of its keys."""
 
 
 class Redaction:
@@ -100,7 +109,7 @@ class Redaction:
 
     def field(self, key: object, value: object, depth: int = 0) -> object:
         """Return a field's value, hidden whole when the field's name says that it is a secret."""
-        name = _SNAKE.sub("_", key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key))
+        name = _SNAKE.sub("_", key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key))[:NAME_MAX]
         return HIDDEN if NAME.search(name) and value not in (None, "") else self.value(value, depth + 1)
 
     def _items(self, items: list[object], depth: int) -> list[object]:
@@ -116,7 +125,7 @@ REDACTION: Final = Redaction()
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
     """Return the event without secrets: the last processor before the line is made."""
-    return {key: value if key == "timestamp" else REDACTION.field(key, value) for key, value in event.items()}
+    return {REDACTION.text(key): value if key == "timestamp" else REDACTION.field(key, value) for key, value in event.items()}
 
 
 def log_path(home: Path) -> Path:
