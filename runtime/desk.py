@@ -57,6 +57,7 @@ class Desk:
         self.bundle: BundleNote | None = None
         self.bundles_n = 0
         self.head = Head(0, genesis.hash)
+        self.brought_n = [0, 0, 0]
         self.forecasts = JournaledForecasts()
         self._hasher = RowHasher(bytes.fromhex(genesis.policy_digest), self.forecasts)
         self._out = new_out(OUT_ROWS_N)
@@ -86,6 +87,7 @@ class Desk:
         np.copyto(self._before, self.state)
         before = (self.profile, self.policy, self._hasher.policy_digest)
         try:
+            event = event.numbered(*self.brought_n)
             event.check()
             self._govern(event)
             self._step(event)
@@ -99,6 +101,8 @@ class Desk:
             ) from e
         if event.forecasts is not None:
             self.forecasts.take(event.at_t, event.forecasts, event.feature_digest)
+        for i, rows in enumerate((event.bars, event.forecasts, event.clusters)):
+            self.brought_n[i] += rows is not None
         return self._block(event)
 
     def approved(self, journal: Journal) -> tuple[ApprovedOrder, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core import step
-from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_DEPOSIT
+from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_DEPOSIT, MODE_BACKTEST
 from runtime.core.digest import BLOCK_TAG, HEADER, Block, RowHasher, by_block
 from runtime.core.records import (
     CLUSTER,
@@ -346,13 +346,15 @@ class BlockChain:
         header_bytes, size = headers.tobytes(), HEADER.size
         sha256: Callable[[bytes], Any] = hashlib.sha256
         head = self.head
+        keeps = self.inputs.genesis.mode_id != MODE_BACKTEST  # a backtest stores the address of its inputs instead
         blocks = []
         told = zip(headers[:, :3].tolist(), self._contents(events), payloads, hashes, strict=True)
         for i, ((seq_n, at_t, kind_id), content, payload, row_hash) in enumerate(told):
             header = header_bytes[i * size : (i + 1) * size]
             inputs_digest, records_digest = sha256(content).digest(), sha256(row_hash).digest()
             head = sha256(BLOCK_TAG + head + header + inputs_digest + records_digest).digest()
-            blocks.append(Block(seq_n, at_t, kind_id, header, inputs_digest, payload, records_digest, head))
+            block = Block(seq_n, at_t, kind_id, header, inputs_digest, payload, records_digest, head, content if keeps else b"")
+            blocks.append(block)
         self.head = head
         self.seq_n += blocks_n
         return blocks

@@ -84,10 +84,10 @@ class Event(NamedTuple):
 
     Attributes:
         record: EVENT [1].
-        bars: BAR [INSTRUMENTS], where `bar_n` is 0.
-        forecasts: FORECAST [INSTRUMENTS], where `forecast_n` is 0.
+        bars: BAR [INSTRUMENTS], where `bar_n` is not negative; the desk numbers what comes, from 0.
+        forecasts: FORECAST [INSTRUMENTS], where `forecast_n` is not negative.
         feature_digest: 32 bytes with forecasts, else empty.
-        clusters: CLUSTER [INSTRUMENTS], where `cluster_n` is 0.
+        clusters: CLUSTER [INSTRUMENTS], where `cluster_n` is not negative.
         note: canonical JSON of a `Note`, or empty.
     """
 
@@ -119,12 +119,24 @@ class Event(NamedTuple):
             parts.append(np.ascontiguousarray(self.clusters).tobytes())
         return b"".join([*parts, self.note])
 
+    def numbered(self, bar_n: int, forecast_n: int, cluster_n: int) -> Event:
+        """Return the event with the row numbers of what it brings, each counted from 0 over the chain."""
+        record = self.record.copy()
+        brought = (
+            ("bar_n", self.bars, bar_n),
+            ("forecast_n", self.forecasts, forecast_n),
+            ("cluster_n", self.clusters, cluster_n),
+        )
+        for name, rows, number in brought:
+            record[name] = -1 if rows is None else number
+        return self._replace(record=record)
+
     @classmethod
     def decode(cls, content: bytes) -> Event:
-        """Return the event that stored bytes say.
+        """Return the event that stored bytes say; whether its parts fit its kind is for `check` to say.
 
         Raises:
-            ValueError: they are not the bytes of an event, in the one form that this version writes.
+            ValueError: they end too early.
         """
         if len(content) < EVENT.itemsize:
             raise ValueError(f"an event of {len(content)} bytes")
@@ -132,16 +144,14 @@ class Event(NamedTuple):
         rest = content[EVENT.itemsize :]
         bars = forecasts = clusters = None
         feature_digest = b""
-        if record[0]["bar_n"] == 0:
+        if record[0]["bar_n"] >= 0:
             bars, rest = _rows(rest, BAR)
-        if record[0]["forecast_n"] == 0:
+        if record[0]["forecast_n"] >= 0:
             forecasts, rest = _rows(rest, FORECAST)
             feature_digest, rest = rest[:DIGEST_BYTES], rest[DIGEST_BYTES:]
-        if record[0]["cluster_n"] == 0:
+        if record[0]["cluster_n"] >= 0:
             clusters, rest = _rows(rest, CLUSTER)
-        event = cls(record, bars, forecasts, feature_digest, clusters, rest)
-        event.check()
-        return event
+        return cls(record, bars, forecasts, feature_digest, clusters, rest)
 
     def note_of(self) -> Note | None:
         """Return who did it and why, or `None` for what nobody did.
@@ -166,9 +176,8 @@ class Event(NamedTuple):
             ValueError: they do not.
         """
         kind, record = self.kind_id, self.record[0]
-        numbers = {"bar_n": self.bars, "forecast_n": self.forecasts, "cluster_n": self.clusters}
-        for name, rows in numbers.items():
-            if int(record[name]) != (-1 if rows is None else 0):
+        for name, rows in (("bar_n", self.bars), ("forecast_n", self.forecasts), ("cluster_n", self.clusters)):
+            if (int(record[name]) >= 0) != (rows is not None):
                 raise ValueError(f"{name} {int(record[name])}, with{'out' if rows is None else ''} what it names")
         if (self.bars is not None) != (kind == c.EV_BARS) or (self.clusters is not None) != (kind == c.EV_CLUSTERS):
             raise ValueError(f"bars or memberships that do not fit an event of kind {kind}")

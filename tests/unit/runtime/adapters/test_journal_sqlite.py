@@ -128,8 +128,8 @@ def test_a_reader_does_not_write(path: Path) -> None:
     [
         "UPDATE block SET payload = x'00' WHERE seq_n = 3",
         "DELETE FROM block WHERE seq_n = 12",
-        "INSERT OR REPLACE INTO block SELECT 3, at_t, kind_id, header, inputs_digest, x'00', records_digest, block_hash FROM block",
-        "INSERT INTO block SELECT 14, at_t, kind_id, header, inputs_digest, x'00', records_digest, block_hash FROM block LIMIT 1",
+        "INSERT OR REPLACE INTO block SELECT 3, at_t, kind_id, header, inputs_digest, x'00', records_digest, block_hash, inputs FROM block",
+        "INSERT INTO block SELECT 14, at_t, kind_id, header, inputs_digest, x'00', records_digest, block_hash, inputs FROM block LIMIT 1",
         "UPDATE genesis SET account_id = 2",
         "DELETE FROM genesis",
         "INSERT OR REPLACE INTO genesis SELECT 1, 2, mode_id, content, hash FROM genesis",
