@@ -204,7 +204,7 @@ def _envelope_difference(stored: Block, recomputed: Block) -> Failure:
         for name, theirs, ours in values:
             if theirs != ours:
                 return _place("header", 0, name, str(theirs), str(ours))
-    order = ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id")
+    order = ("header", "inputs_digest", "records_digest", "block_hash", "seq_n", "at_t", "kind_id", "inputs")
     name = next(name for name in order if getattr(stored, name) != getattr(recomputed, name))
     return _place(name, 0, "", _text(getattr(stored, name)), _text(getattr(recomputed, name)))
 

@@ -9,9 +9,8 @@ from runtime.adapters.inputs import InputChanged, InputMissing, StoredInputs, op
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, ReplacedBlock, SqliteJournal, TruncatedJournal
 from runtime.adapters.projections import parse_genesis
 from runtime.canonical import sha256_file
-from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
 from runtime.difference import Failure, FailureClass
-from runtime.errors import DataError, UsageError, VerificationError
+from runtime.errors import DataError, VerificationError
 from runtime.genesis import Genesis
 from runtime.home import RUN_MARK, RUN_SUMMARY
 
@@ -79,7 +78,6 @@ def check_genesis(genesis: Genesis, content: bytes, owner: tuple[int, int], run_
 
     Raises:
         Found: they disagree.
-        UsageError: a run that is not recomputed from stored inputs.
     """
     if genesis.canonical() != content:
         raise failed(FailureClass.CODE_DRIFT, "this version writes the genesis with other bytes")
@@ -87,12 +85,6 @@ def check_genesis(genesis: Genesis, content: bytes, owner: tuple[int, int], run_
         raise failed(FailureClass.CHAIN_BREAK, f"the journal says account and mode {owner}, its genesis differs")
     if genesis.profile.digest != genesis.policy_digest:
         raise failed(FailureClass.POLICY_CHANGED, f"the profile has the digest {genesis.profile.digest}, the genesis another")
-    if genesis.mode_id != MODE_BACKTEST:
-        raise UsageError(
-            f"a run of mode {MODE_NAMES.get(genesis.mode_id, genesis.mode_id)}",
-            expected="a backtest, whose inputs are stored by content address",
-            action="replay a backtest",
-        )
     _check_mark(genesis, content, run_dir / RUN_MARK)
 
 

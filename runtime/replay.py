@@ -29,10 +29,13 @@ from runtime.adapters import snapshots
 from runtime.adapters.inputs import InputChanged, StoredInputs
 from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.adapters.projections import batches
+from runtime.core.codes import MODE_BACKTEST, MODE_NAMES
 from runtime.core.digest import Block, RowHasher, run_root
+from runtime.desk import Desk
 from runtime.difference import Failure, FailureClass, Tally, first_difference, summary_difference
 from runtime.engine import BlockChain, StageSeconds, Sweep, blocks_of, iterate_blocks
 from runtime.errors import InvariantError, UsageError, VerificationError
+from runtime.event import Event
 from runtime.evidence import Found, check_genesis, failed, open_journal, read_genesis, stored_inputs, unreadable
 from runtime.genesis import Genesis
 from runtime.home import RUN_SUMMARY
@@ -41,7 +44,7 @@ from runtime.lineage import installed_tracer
 from runtime.machine import made_on, this_platform
 from runtime.ports import Head
 from runtime.progress import Report, silent
-from runtime.verify import BadBlock, ChainVerifier, forecast_hashes
+from runtime.verify import BadBlock, ChainVerifier, JournaledForecasts, forecast_hashes
 
 VERIFY_BLOCKS_N: Final = 4_096
 
@@ -106,7 +109,7 @@ def replay(
     Raises:
         DataError: the folder is no run.
         EnvironmentFailure: the journal cannot be read, or was written by a newer version; no tracer is installed.
-        UsageError: the run is of a mode that is not recomputed from stored inputs, or it has no such block.
+        UsageError: it has no such block, or the lineage is asked of a chain that carries its own inputs.
     """
     return _Replay(run_dir, home, report, level, from_block, at_t, keep_snapshots).run()
 
@@ -168,6 +171,9 @@ class _Replay:
     def _check(self, journal: SqliteJournal) -> None:
         self._head = journal.head()
         genesis = self._genesis(journal)
+        if genesis.mode_id != MODE_BACKTEST:
+            self._check_live(journal, genesis)
+            return
         started = time.perf_counter()
         inputs = stored_inputs(self._home, genesis)
         self._seconds["inputs"] = time.perf_counter() - started
@@ -194,6 +200,48 @@ class _Replay:
         finally:
             self._seconds["recompute"] = time.perf_counter() - started
         self._check_summary()
+
+    def _check_live(self, journal: SqliteJournal, genesis: Genesis) -> None:
+        """Verify and recompute a paper or live chain up to the head it had when it was opened: it may be growing."""
+        if self._level is Level.LINEAGE:
+            raise UsageError(
+                f"the lineage of a {MODE_NAMES[genesis.mode_id]} run",
+                expected="a backtest: its inputs come from a dataset and a study",
+                action="replay with --level decisions; `ballast divergence` compares the run with a backtest of the same period",
+            )
+        started = time.perf_counter()
+        forecasts = JournaledForecasts()
+        verifier = ChainVerifier(genesis.hash, journal.owner, bytes.fromhex(genesis.policy_digest), forecasts)
+        bad = self._follow(journal, verifier)
+        self._seconds["verify"] = time.perf_counter() - started
+        if self._level is Level.CHAIN:
+            if bad is not None:
+                raise failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
+            return
+        started = time.perf_counter()
+        try:
+            self._recompute_live(journal, genesis, bad)
+        finally:
+            self._seconds["recompute"] = time.perf_counter() - started
+
+    def _recompute_live(self, journal: SqliteJournal, genesis: Genesis, bad: BadBlock | None) -> None:
+        desk = Desk(genesis)
+        for stored in journal.read(1, bad.seq_n if bad else self._head.seq_n):
+            try:
+                block = desk.apply(Event.decode(stored.inputs))
+            except (ValueError, TypeError, InvariantError) as e:
+                what = e.got if isinstance(e, InvariantError) else str(e)
+                kind = FailureClass.ARITHMETIC if isinstance(e.__cause__, ArithmeticError) else FailureClass.STATE_DIVERGENCE
+                raise self._diverged(
+                    bad, Failure(kind=kind, block=self._compared_n + 1, detail=f"the core stopped: {what}")
+                ) from e
+            if stored != block:
+                raise self._diverged(bad, first_difference(stored, block))
+            self._compared_n = stored.seq_n
+            if stored.seq_n % VERIFY_BLOCKS_N == 0:
+                self._report("recompute", stored.seq_n, self._head.seq_n)
+        if bad is not None:
+            raise failed(FailureClass.CHAIN_BREAK, bad.what, block=bad.seq_n, record=bad.table)
 
     def _trace(self, inputs: StoredInputs) -> None:
         """Follow bars, features and forecasts back to the lake and the models."""
@@ -263,7 +311,11 @@ class _Replay:
     def _verify(self, journal: SqliteJournal, inputs: StoredInputs) -> BadBlock | None:
         policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
         verifier = ChainVerifier(self._genesis_hash, journal.owner, policy_digest, forecast_hashes(inputs.forecasts))
-        for blocks in batches(journal.read(), VERIFY_BLOCKS_N):
+        return self._follow(journal, verifier)
+
+    def _follow(self, journal: SqliteJournal, verifier: ChainVerifier) -> BadBlock | None:
+        """Verify the chain up to the head it had when it was opened; return the first bad block."""
+        for blocks in batches(journal.read(1, self._head.seq_n), VERIFY_BLOCKS_N):
             found = verifier.follow(blocks)
             if isinstance(found, BadBlock):
                 return found

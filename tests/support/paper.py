@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runtime import event as ev
+from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.core import codes as c
-from runtime.core.digest import decode_payload
+from runtime.core.digest import Block, decode_payload
+from runtime.desk import Desk
 from runtime.engine import RunInputs, backtest_events, iterate_blocks
 from runtime.event import Event, Note
+from runtime.files import write_bytes
+from runtime.home import RUN_MARK
 from tests.support.checks import BUSY
 from tests.support.markets import random_inputs
 
@@ -47,3 +53,17 @@ def events_of(inputs: RunInputs) -> list[Event]:
         else:
             events.append(ev.cash(block.at_t, block.kind_id, int(row["quote_id"]), int(row["amount_e8"]), clerk()))
     return events
+
+
+def store_paper(run_dir: Path, inputs: RunInputs, events: list[Event]) -> list[Block]:
+    """Journal a paper chain in a run folder and return its blocks."""
+    genesis = inputs.genesis
+    desk = Desk(genesis)
+    blocks = [desk.apply(event) for event in events]
+    journal = SqliteJournal.create(
+        run_dir / JOURNAL_NAME, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id
+    )
+    journal.append(blocks)
+    journal.close()
+    write_bytes(run_dir / RUN_MARK, genesis.canonical())
+    return blocks

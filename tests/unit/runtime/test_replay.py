@@ -267,16 +267,6 @@ def test_a_genesis_that_contradicts_itself(own_home: Path, own_run: Path) -> Non
     assert "other bytes" in failed(replay(own_run, own_home), FailureClass.CODE_DRIFT).detail
 
 
-def test_only_backtests_are_recomputed_from_stored_inputs(own_home: Path, own_run: Path) -> None:
-    genesis = Genesis.model_validate_json((own_run / "genesis.json").read_bytes())
-    paper = genesis.model_copy(update={"mode_id": 2}).canonical()
-    for name in ("journal.sqlite", ANCHOR_NAME):
-        (own_run / name).unlink()
-    SqliteJournal.create(own_run / "journal.sqlite", paper, account_id=1, mode_id=2).close()
-    with pytest.raises(UsageError, match="a run of mode paper"):
-        replay(own_run, own_home)
-
-
 def test_a_folder_without_a_journal(own_home: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no journal"):
         replay(tmp_path, own_home)
@@ -320,7 +310,7 @@ def test_the_real_engine_is_what_replay_runs() -> None:
 def test_journal_rows_of_a_wrong_type_are_a_broken_chain(own_home: Path, own_run: Path) -> None:
     connection = sqlite3.connect(own_run / "journal.sqlite")
     with pytest.raises(sqlite3.IntegrityError):
-        connection.execute("INSERT INTO block VALUES (597, 0, 0, 'text', NULL, x'', x'', x'')")
+        connection.execute("INSERT INTO block VALUES (597, 0, 0, 'text', NULL, x'', x'', x'', x'')")
     connection.close()
     block = make_blocks(1)[0]._replace(payload="text")  # type: ignore[arg-type]  what a damaged cell can yield
     assert first_difference(block, make_blocks(1)[0]).record == "payload"

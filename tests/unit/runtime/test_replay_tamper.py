@@ -159,7 +159,7 @@ def append_a_linked_block(run_dir: Path, _home: Path) -> None:
     header = HEADER.pack(last.seq_n + 1, last.at_t + 3600, last.kind_id, 1, 1, 0)
     digest = hashlib.sha256(b"").digest()
     block_hash = compute_block_hash(last.block_hash, header, bytes(32), digest)
-    values = ", ".join(f"x'{value.hex()}'" for value in (header, bytes(32), b"", digest, block_hash))
+    values = ", ".join(f"x'{value.hex()}'" for value in (header, bytes(32), b"", digest, block_hash, b""))
     forge(
         run_dir / "journal.sqlite", f"INSERT INTO block VALUES ({last.seq_n + 1}, {last.at_t + 3600}, {last.kind_id}, {values})"
     )
