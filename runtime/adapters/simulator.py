@@ -7,7 +7,7 @@ It keeps a book of its own, in the core's record types, and proposes fills as ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -173,6 +173,36 @@ class SimulatedExchange:
             if bars[s]["present_n"] != 0:
                 outlook.observe_bar(rules, self._state["positions"][s], bars[s], close_t)
         self._now_t = max(self._now_t, close_t)
+
+    def govern(self, policies: Rows) -> None:
+        """Fill by another policy's rules from now on, POLICY [1]."""
+        self._policy = policies[0]
+
+    def restore(self, states: Rows, orders: Sequence[tuple[ApprovedOrder, int, int]]) -> None:
+        """Take up where a folded chain stands; whatever this venue knew before is forgotten.
+
+        Args:
+            states: STATE [1] of the desk: marks and volatility.
+            orders: what rests here: the order, what is left of it, and when it was last filled (-1: never). A bar that opened
+                before that fill does not fill it again.
+        """
+        self._known.clear()
+        self._at_instrument.clear()
+        self._events.clear()
+        self._state["orders"] = np.zeros_like(self._state["orders"])
+        self._state["positions"] = states[0]["positions"]
+        self._book_t = [-1] * INSTRUMENTS
+        self._now_t = int(states[0]["desk"]["now_t"])
+        for order, left_e8, filled_t in orders:
+            known = self._known[order.client_order_id] = _Known(order.terms)
+            self._rest(order.client_order_id, known)
+            self._state["orders"][order.terms.instrument_id]["left_e8"] = left_e8
+            self._book_t[order.terms.instrument_id] = filled_t
+
+    def resting(self) -> dict[int, int]:
+        """Return what is left of each resting order, by order id."""
+        orders = self._state["orders"]
+        return {int(o["order_id"]): int(o["left_e8"]) for o in orders if o["order_id"] != 0}
 
     # ---- the venue's own book ----------------------------------------------------------------------------------
 

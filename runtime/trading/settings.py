@@ -29,12 +29,19 @@ class TradingSettings(BaseModel):
     book_age_max_ms: int = Field(
         default=30_000, ge=1_000, le=3_600_000, description="age at which the last book is no longer used for quotes or fills"
     )
+    refill_t: int = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        description="time before a partly filled order takes from the simulated book again, seconds",
+    )
+    warm_up_n: int = Field(default=168, ge=0, le=720, description="bars before the start that a new account's core is shown")
     skew_probe_t: int = Field(
         default=300, ge=1, le=86_400, description="time between measurements of the clock's skew, seconds"
     )
     catch_up_n: int = Field(default=720, ge=1, le=720, description="missed bars that are read again after a downtime, at most")
     gaps_max_n: int = Field(
-        default=30, ge=1, le=100_000, description="gaps and wrong checksums in an hour that throw the kill switch"
+        default=300, ge=1, le=100_000, description="gaps and wrong checksums in an hour that throw the kill switch"
     )
     lost_max_t: int = Field(
         default=900, ge=1, le=86_400, description="time without market data that throws the kill switch, seconds"
