@@ -182,7 +182,7 @@ class LiveTables:
             self._set_watermark(head)
             self._connection.executemany(_insert("instrument", 2), list(enumerate(genesis.symbols)))
             bundle = canonical_json(genesis.bundle.model_dump(mode="json")).decode()
-            self._connection.execute(_insert("governing", 4), (0, genesis.policy_digest, 0, bundle))
+            self._connection.execute(_insert("governing", 4), (0, genesis.policy_digest, genesis.profile.version, bundle))
         return head
 
     def _checked(self, head: Head, blocks: Sequence[Block], genesis: Genesis) -> Head:
