@@ -48,6 +48,12 @@ def serve(
     batch_ms: Annotated[
         int, typer.Option("--batch-ms", min=0, help="Join WebSocket messages to virtual steps; 0: each trade.")
     ] = 0,
+    unconstrained: Annotated[
+        bool,
+        typer.Option(
+            "--unconstrained", help="Hourly books of endless depth without a spread, at the open of the hour in progress."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object when it is ready.")] = False,
 ) -> None:
     """Serve public REST (/0/public), WebSocket v2 (/v2) and the control interface (/control) until Ctrl-C.
@@ -57,6 +63,7 @@ def serve(
     """
     _require_aiohttp()
     from runtime.adapters.local_kraken.faults import FaultPlan, parse_switch
+    from runtime.adapters.local_kraken.ladder import BookShape
     from runtime.adapters.local_kraken.market import LocalMarket, iso_ns
     from runtime.adapters.local_kraken.records import NS
     from runtime.adapters.local_kraken.server import Settings, Venue, run_until_signal
@@ -77,6 +84,7 @@ def serve(
             start_ns=None if start_t is None else start_t * NS,
             stand_in_for=quote or ["USD"],
             pairs=pair or None,
+            shape=BookShape.unconstraining() if unconstrained else None,
             report=report,
         )
     if start_t is not None and not market.first_ns <= start_t * NS <= market.last_ns + 1:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, object]
 BY_S_MAX: Final = 1e12
+NOW_WAIT_S: Final = 10.0
+"""How long `GET /control/now?after_ns=N` waits for a time that stands still, in real time."""
 TIME_NS_MAX: Final = 253_402_300_799 * NS
 """The end of the year 9999."""
 
@@ -87,7 +89,7 @@ class Control:
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
-        app.router.add_get("/control/now", _answering(self._now))
+        app.router.add_get("/control/now", self._now_after)
         app.router.add_post("/control/advance", _answering(self._advance))
         app.router.add_post("/control/speed", _answering(self._speed))
         app.router.add_get("/control/faults", _answering(self._faults))
@@ -96,6 +98,15 @@ class Control:
         app.router.add_get("/control/status", _answering(self._status))
         app.router.add_post("/control/status", _answering(self._set_status))
         app.router.add_post("/control/drop", _answering(self._drop))
+
+    async def _now_after(self, request: web.Request) -> web.StreamResponse:
+        """Answer the time; with `after_ns` once it has passed that, or stands still for a while."""
+        after = request.query.get("after_ns", "")
+        if after.lstrip("-").isdecimal():
+            await self._venue.passed(int(after), NOW_WAIT_S)
+        elif after:
+            return web.json_response({"error": f"after_ns {after!r}: a whole number of nanoseconds is expected"}, status=400)
+        return web.json_response(await self._now(b""))
 
     async def _now(self, _body: bytes) -> Json:
         now_ns = self._venue.tick()

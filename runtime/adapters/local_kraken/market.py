@@ -178,10 +178,21 @@ class LocalMarket:
         for capture in replayed.captures:
             if capture.covers(at_ns):
                 return capture.book(pair, at_ns, depth_n)
-        last = replayed.feed.recent(at_ns, 1) if replayed.feed else None
-        if last is None or not len(last.price):
+        price = self._price(replayed.feed, at_ns) if replayed.feed else None
+        if price is None:
             return BookSnapshot(at_ns, (), ())
-        return seeded_book(self._keys[pair], pair, int(last.price[0]), at_ns, depth_n, self._shape)
+        return seeded_book(self._keys[pair], pair, price, at_ns, depth_n, self._shape)
+
+    def _price(self, feed: Feed, at_ns: int) -> int | None:
+        """Return the price that a seeded book stands around: the last one, or the open of the bar in progress."""
+        if self._shape.open_of_s:
+            bar_ns = self._shape.open_of_s * NS
+            begin_ns = at_ns // bar_ns * bar_ns
+            first = feed.trades(begin_ns - 1, begin_ns + bar_ns - 1, 1)
+            if len(first.price):
+                return int(first.price[0])
+        last = feed.recent(at_ns, 1)
+        return int(last.price[0]) if len(last.price) else None
 
 
 DAY_NS: Final = 86_400 * NS

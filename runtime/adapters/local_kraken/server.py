@@ -66,6 +66,7 @@ class Venue:
         stream = Stream(market, start_ns=market.now_ns, batch_ns=self.settings.batch_ms * 1_000_000)
         self.hub = Hub(stream, self.faults, seed=market.seed, start_ns=market.now_ns)
         self._closing, self._speed_changed = asyncio.Event(), asyncio.Event()
+        self._moved = asyncio.Event()
         self._control = Control(self)
 
     def application(self) -> web.Application:
@@ -83,7 +84,16 @@ class Venue:
         if to_ns > self.market.now_ns:
             self.market.advance(to_ns)
             self.hub.publish(to_ns)
+            moved, self._moved = self._moved, asyncio.Event()
+            moved.set()
         return self.market.now_ns
+
+    async def passed(self, after_ns: int, wait_s: float) -> None:
+        """Return when the virtual time has passed `after_ns`, the venue closes, or so many seconds of real time have gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while self.tick() <= after_ns and not self._closing.is_set():
+                    await self._moved.wait()
 
     async def advance(self, to_ns: int, *, flush: bool = True) -> int:
         """Move the virtual time on and return it (nanoseconds UTC) when every WebSocket message about it was written.
@@ -125,6 +135,7 @@ class Venue:
             ticking.cancel()
         finally:
             self._closing.set()
+            self._moved.set()
             await self.hub.close()
             await runner.cleanup()
 
