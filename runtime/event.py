@@ -198,7 +198,8 @@ def _rows(content: bytes, dtype: np.dtype[np.void]) -> tuple[Rows, bytes]:
     size = INSTRUMENTS * dtype.itemsize
     if len(content) < size:
         raise ValueError("an event that ends inside what it names")
-    return np.frombuffer(content, dtype, INSTRUMENTS), content[size:]
+    # a copy: compiled code takes read-only arrays for another type, and would be compiled for them as well
+    return np.frombuffer(content, dtype, INSTRUMENTS).copy(), content[size:]
 
 
 def _event(kind_id: int, at_t: int, instrument_id: int = 0, quote_id: int = 0, value_n: int = 0) -> Rows:

@@ -41,8 +41,8 @@ from runtime.core.codes import (
     TIER_NORMAL,
     USD,
 )
-from runtime.core.fixed import add, imax
-from runtime.core.records import INSTRUMENTS, MAX_LOTS, QUOTES
+from runtime.core.fixed import add, imax, imin
+from runtime.core.records import HOUR_T, INSTRUMENTS, MAX_LOTS, QUOTES
 from runtime.jit import core
 
 
@@ -62,20 +62,25 @@ def _tier_changed(policy: Any, state: Any, out: Any, before: int) -> None:
 
 
 @core
-def on_bars(policy: Any, state: Any, out: Any, bars: Any, forecasts: Any, has_forecast: bool) -> None:
-    """One closed bar of every instrument, with new forecasts on the model's grid: mark, view, decide, record."""
+def on_bars(policy: Any, state: Any, out: Any, bars: Any, forecasts: Any, has_forecast: bool, open_t: int) -> None:
+    """One closed bar of every instrument, with new forecasts on the model's grid: mark, view, decide, record.
+
+    Bars that closed longer ago than an entry may act on (the runtime was down) are marked and recorded, and decide nothing.
+    """
     rules = policy["rules"]
     desk = state["desk"]
     now_t = desk["now_t"]
+    close_t = imin(open_t + HOUR_T, now_t)
+    stale = now_t - close_t > rules["bar_age_max_t"]
     for s in range(INSTRUMENTS):
         if bars[s]["present_n"] != 0:
-            outlook.observe_bar(rules, state["positions"][s], bars[s], now_t)
+            outlook.observe_bar(rules, state["positions"][s], bars[s], close_t)
             if state["positions"][s]["qty_e8"] > 0:
                 ledger.revalue(policy, state, s)
     _remark(policy, state, out)
     orders.expire(policy, state, out)
     campaign.retry_waiting(policy, state, out)
-    for s in range(INSTRUMENTS):
+    for s in range(0 if stale else INSTRUMENTS):
         position = state["positions"][s]
         before_id = position["outlook_id"]
         arrived = has_forecast and forecasts[s]["valid_n"] != 0
@@ -252,7 +257,7 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
     fees.roll(state)
     kind = event["kind_id"]
     if kind == EV_BARS:
-        on_bars(policy, state, out, bars, forecasts, event["forecast_n"] >= 0)
+        on_bars(policy, state, out, bars, forecasts, event["forecast_n"] >= 0, event["value_n"])
     elif kind == EV_FILL:
         orders.apply_fill(policy, state, out, event)
     elif kind == EV_ORDER:

@@ -21,7 +21,7 @@ from runtime.adapters.projections import BATCH_BLOCKS_N, batches, parse_genesis
 from runtime.core import campaign, fees, ledger, orders, outlook, sizing, step, strategy
 from runtime.core import codes as c
 from runtime.core.digest import SECTION, Block
-from runtime.core.records import BY_NAME, E8, INSTRUMENTS, RECORD_TYPES
+from runtime.core.records import BY_NAME, E8, HOUR_T, INSTRUMENTS, RECORD_TYPES
 from runtime.engine import RunInputs, Sweep, new_out
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.ops.explain_gates import GateLine, gate_lines
@@ -268,17 +268,19 @@ def _walk(
     state, out = states[0], new_out()
     bars, forecasts, _ = rows
     rules, desk = policy["rules"], state["desk"]
-    desk["now_t"] = event[0]["at_t"]
+    desk["now_t"] = now_t = event[0]["at_t"]
+    close_t = min(event[0]["value_n"] + HOUR_T, now_t)
+    stale = now_t - close_t > rules["bar_age_max_t"]
     fees.roll(state)
     for s in range(INSTRUMENTS):
         if bars[s]["present_n"] != 0:
-            outlook.observe_bar(rules, state["positions"][s], bars[s], desk["now_t"])
+            outlook.observe_bar(rules, state["positions"][s], bars[s], close_t)
             if state["positions"][s]["qty_e8"] > 0:
                 ledger.revalue(policy, state, s)
     step._remark(policy, state, out)  # noqa: SLF001  the core's own step; `_decisions` checks where the walk ends
     orders.expire(policy, state, out)
     campaign.retry_waiting(policy, state, out)
-    for s in range(INSTRUMENTS):
+    for s in range(0 if stale else INSTRUMENTS):
         position = state["positions"][s]
         before_id = int(position["outlook_id"])
         arrived = bool(event[0]["forecast_n"] >= 0 and forecasts[s]["valid_n"] != 0)

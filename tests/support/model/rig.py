@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.core import campaign, step
 from runtime.core import codes as c
-from runtime.core.records import BAR, BY_NAME, CASH, CLUSTER, DESK, EVENT, FORECAST, INSTRUMENTS, MAX_LOTS, POSITION
+from runtime.core.records import BAR, BY_NAME, CASH, CLUSTER, DESK, EVENT, FORECAST, HOUR_T, INSTRUMENTS, MAX_LOTS, POSITION
 from runtime.engine import new_out, new_state
 from runtime.jit import core
 from runtime.policy import PairRules, RiskProfile
@@ -69,6 +69,8 @@ class Rig:
         at_t = acc.now_t + wait_t
         values = [0] * len(FIELDS)
         values[0], values[1], values[2], values[3], values[4] = kind, at_t, -1, -1, -1
+        if kind == c.EV_BARS:
+            values[FIELDS["value_n"]] = at_t - HOUR_T
         for name, value in fields.items():
             values[FIELDS[name]] = value
         event = np.zeros(1, EVENT)

@@ -176,3 +176,38 @@ def test_a_moved_quote_marks_and_decides_a_held_instrument() -> None:
     rows = decode_payload(block.payload)
     assert rows["risk_event"]["kind_id"].tolist().count(c.RISK_RECOVERY) == 1  # a severe loss is seen between two bars
     assert len(rows["trade_signal"]) == 1
+
+
+def test_bars_that_closed_long_ago_are_recorded_and_decide_nothing() -> None:
+    """After a downtime the missed hours come late: nobody enters, realises or exits on a price of hours ago."""
+    inputs = paper_inputs()
+    events = [event for event in events_of(inputs) if event.kind_id != c.EV_FILL]
+    late_t = 40 * 3_600
+    on_time, late = Desk(inputs.genesis), Desk(inputs.genesis)
+    acted = dict.fromkeys(("on time", "late"), 0)
+    for event in events:
+        if event.kind_id not in {c.EV_BARS, c.EV_DEPOSIT}:
+            continue
+        delayed = event.record.copy()
+        delayed["at_t"] += late_t
+        for name, desk, record in (("on time", on_time, event.record), ("late", late, delayed)):
+            rows = decode_payload(desk.apply(event._replace(record=record)).payload)
+            acted[name] += len(rows.get("order_request", ()))
+            if event.kind_id == c.EV_BARS:
+                assert len(rows["portfolio_hourly_state"]) == 1
+            if name == "late":
+                assert "trade_signal" not in rows
+    assert acted["on time"] > 20
+    assert acted["late"] == 0
+    close_t = on_time.state[0]["positions"]["mark_t"]
+    assert late.state[0]["positions"]["mark_t"].tolist() == close_t.tolist()  # marked when they closed, not when they came
+    # from the edge on: as old as an entry may be acts, one second older does not
+    edge = int(inputs.genesis.profile.bar_age_max_t)
+    for age, decides in ((edge, True), (edge + 1, False)):
+        desk = Desk(inputs.genesis)
+        made = 0
+        for event in events:
+            record = event.record.copy()
+            record["at_t"] += age
+            made += len(decode_payload(desk.apply(event._replace(record=record)).payload).get("trade_signal", ()))
+        assert bool(made) == decides

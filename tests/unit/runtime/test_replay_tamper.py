@@ -117,7 +117,7 @@ CHAIN, CUT, DIVERGED, SUMMARY = (
     FailureClass.STATE_DIVERGENCE,
     FailureClass.SUMMARY_CHANGED,
 )
-COLUMNS = "at_t, kind_id, header, inputs_digest, payload, records_digest, block_hash"
+COLUMNS = "at_t, kind_id, header, inputs_digest, payload, records_digest, block_hash, inputs"
 
 
 def overwrite_bytes(run_dir: Path, _home: Path) -> None:

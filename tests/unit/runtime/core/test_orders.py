@@ -174,7 +174,7 @@ def test_a_retry_passes_the_liquidity_gate_again() -> None:
     bars = desk.bars()
     bars["volume_e4"][0] = 10_000  # one unit traded in the hour
     desk.now_t += 3_600
-    desk.event(c.EV_BARS, bars)
+    desk.event(c.EV_BARS, bars, value_n=desk.now_t - 3_600)
     assert last_refusal(desk) == "LIQUIDITY"
     assert desk.rows("order_request")[-1]["status_id"] == c.O_CANCELLED
 
