@@ -182,14 +182,13 @@ class Course:
         if place.key in venue.excepted or o["order_id"] == 0 or not simulate.can_fill(o):
             return None
         bar_t = place.next_open_t
+        modelled_t = max(bar_t, int(o["placed_t"])) + int(self.policy[0]["rules"]["latency_t"])
+        at_t = next((to_t for from_t, to_t in venue.down if from_t <= modelled_t < to_t), modelled_t)
         if place.delayed_t:
-            bar_t = max(bar_t, place.delayed_t - place.delayed_t % venue.interval_t)
+            # what the restart delayed, the bar of its turn fills: the restart, not latency, is why it came later
+            effective_t = place.delayed_t - (at_t - modelled_t)
+            bar_t = max(bar_t, effective_t - effective_t % venue.interval_t)
             at_t = max(place.delayed_t, bar_t)
-        else:
-            at_t = max(bar_t, int(o["placed_t"])) + int(self.policy[0]["rules"]["latency_t"])
-        for from_t, to_t in venue.down:
-            if from_t <= at_t < to_t:
-                at_t = to_t
         return at_t, s, bar_t
 
     def _fill(self, s: int, bar_t: int, at_t: int, venue: Venue) -> None:

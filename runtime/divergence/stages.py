@@ -178,7 +178,7 @@ class Backdrop:
         opened = () if stage >= Stage.RESTART else (*self.hours.late, *self.hours.missed)
         if stage == Stage.BACKTEST:
             opened = (*opened, *self.hours.absent)
-        known = self.record_bars if stage == Stage.BACKTEST else {**self.record_bars, **self.period.bars}
+        known = self._shown(stage)
         items = []
         for open_t in sorted(opened):
             if open_t in known:
@@ -187,6 +187,13 @@ class Backdrop:
                 event = bars(close_t, open_t, known[open_t], *(made or (None, b"")))
                 items.append(Item(0, event, close_t))
         return items
+
+    def _shown(self, stage: Stage) -> dict[int, Rows]:
+        """Return the bars that there are in a run, by opening time."""
+        if stage == Stage.BACKTEST:
+            return self.record_bars
+        missed = {} if stage >= Stage.RESTART else {t: self.record_bars[t] for t in self.hours.missed if t in self.record_bars}
+        return {**self.period.bars, **missed}
 
     # ---- a run -------------------------------------------------------------------------------------------------
 
@@ -200,9 +207,8 @@ class Backdrop:
             return self.paper
         period = self.period
         state = period.state if stage >= Stage.FILL else unanswered(period.state)
-        known = self.record_bars if stage == Stage.BACKTEST else {**self.record_bars, **period.bars}
         venue = Venue(
-            known,
+            self._shown(stage),
             self.interval_t,
             delays=self.delays if stage >= Stage.LATENCY else {},
             down=tuple((d.from_t, d.to_t) for d in period.down) if stage >= Stage.RESTART else (),

@@ -92,7 +92,7 @@ def test_tables_hold_every_row_as_the_core_wrote_it(path: Path, blocks: list[Blo
         expected = [
             (*row, block.seq_n)
             for block in blocks
-            for row in decode_payload(block.payload).get(record.name, np.zeros(0)).tolist()
+            for row in decode_payload(block.payload).get(record.name, np.zeros(0, record.dtype)).tolist()
         ]
         assert found[record.name] == expected, record.name
     assert [row[0] for row in found["block"]] == [b.seq_n for b in blocks]
@@ -177,11 +177,15 @@ def test_the_timeline_filters_and_pages(path: Path) -> None:
             break
     assert paged == every
     first = every[len(every) // 2]
-    for name, column in (
-        ("instruments", "instrument_id"), ("actions", "action_id"), ("gates", "gate_id"), ("outlooks", "outlook_id"),
-        ("reasons", "reason_id"),
-    ):  # fmt: skip
-        found = reader.timeline(Filters(**{name: (first[column],)}), limit=10_000).rows
+    chosen = {
+        "instrument_id": Filters(instruments=(first["instrument_id"],)),
+        "action_id": Filters(actions=(first["action_id"],)),
+        "gate_id": Filters(gates=(first["gate_id"],)),
+        "outlook_id": Filters(outlooks=(first["outlook_id"],)),
+        "reason_id": Filters(reasons=(first["reason_id"],)),
+    }
+    for column, filters in chosen.items():
+        found = reader.timeline(filters, limit=10_000).rows
         assert found == [row for row in every if row[column] == first[column]]
     since = reader.timeline(Filters(since_t=first["at_t"], until_t=first["at_t"]), limit=10_000).rows
     assert since == [row for row in every if row["at_t"] == first["at_t"]]
