@@ -39,7 +39,7 @@ class Signal(Answer):
     edge_ppm: int = Field(description="expected gross return, better of the two longer horizons")
     near_ppm: int = Field(description="expected gross return, near horizon")
     cost_ppm: int = Field(description="round trip: fees, spreads, slippage")
-    vol_ppb: int = Field(description="observed hourly range, 1e-9")
+    vol_ppm: int = Field(description="observed hourly range")
     uncertainty_ppm: int = Field(description="uncertainty of the main probability")
     rebound_ppm: int = Field(description="probability that the far horizon ends higher")
     downside_ppm: int = Field(description="higher probability of a fall over the two longer horizons")
@@ -208,20 +208,21 @@ class Gates(Answer):
 
 
 class Contribution(Answer):
-    """What one feature added to the model's raw score."""
+    """What one feature added to the score."""
 
     feature: str = Field(description="name of the feature")
     value: float | None = Field(description="its value; null: missing")
-    logit: float = Field(description="exact TreeSHAP value, logit units")
+    amount: float = Field(description="exact TreeSHAP value, in the unit of the horizon")
 
 
 class Horizon(Answer):
-    """One horizon's raw score and what it is made of."""
+    """One horizon's score and what it is made of."""
 
     horizon: str = Field(description="near, main or far")
     horizon_h: int = Field(description="hours")
-    expected_logit: float = Field(description="the model's mean score: where the contributions start")
-    raw_logit: float = Field(description="the score: expected plus all contributions")
+    unit: str = Field(description="logit for models, probability for the votes of the trend rule")
+    base: float = Field(description="what is expected before anything is known: where the contributions start")
+    score: float = Field(description="base plus all contributions, before calibration")
     prob_ppm: int = Field(description="probability after calibration, as in the forecast")
     contributions: tuple[Contribution, ...] = Field(description="largest first")
 

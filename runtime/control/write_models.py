@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from runtime.control.models import Answer, ProfileRef
 from runtime.policy import HEX, RiskProfile
@@ -36,6 +36,12 @@ class KillSwitch(Reason):
 
     on: bool = Field(description="true: throw it, no new risk; false: release it")
     confirm: Literal["HALT", "RELEASE"] = Field(description="HALT to throw it, RELEASE to release it")
+
+    @model_validator(mode="after")
+    def _meant(self) -> KillSwitch:
+        if self.confirm != ("HALT" if self.on else "RELEASE"):
+            raise ValueError('confirm must be "HALT" to throw the kill switch and "RELEASE" to release it')
+        return self
 
 
 class ProfileUpdate(Request):

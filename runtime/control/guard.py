@@ -1,0 +1,208 @@
+"""What every request passes before any route sees it: place, credentials, size, type; and the headers of every answer.
+
+One plain ASGI layer: it costs microseconds, and it holds for event streams and errors as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from runtime.control.metrics import RequestCounts
+from runtime.control.models import Problem
+from runtime.control.security import Caller, Place, Sessions, cookie_of, same_secret
+from runtime.control.settings import ControlSettings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+OPEN_TO_ALL: Final = frozenset({("GET", "/healthz"), ("POST", "/session")})
+"""Needs no credentials: a sign of life, and the place where credentials are made."""
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SECURITY_HEADERS: Final[Headers] = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Refused(Exception):
+    """A request that no route will see."""
+
+    def __init__(self, status: int, problem: Problem, headers: Headers | None = None) -> None:
+        super().__init__(problem.got)
+        self.status, self.problem, self.headers = status, problem, headers or []
+
+
+class Guard:
+    """The layer around the application.
+
+    Args:
+        app: what answers the requests that pass.
+        place: the address that they must be for.
+        sessions: who may call.
+        settings: sizes.
+        counts: where requests are counted.
+    """
+
+    def __init__(self, app: App, place: Place, sessions: Sessions, settings: ControlSettings, counts: RequestCounts) -> None:
+        self._app, self._place, self._sessions, self._settings, self._counts = app, place, sessions, settings, counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with what is wrong with it."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # no WebSockets: the server is told so, and would not ask
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), *SECURITY_HEADERS]}
+            await send(message)
+
+        try:
+            try:
+                scope["caller"] = self._admit(scope)
+                body = await self._body(scope, receive)
+            except Refused as refused:
+                await _refuse(answer, refused)
+            else:
+                await self._app(scope, receive if body is None else _replay(body, receive), answer)
+        finally:
+            route = scope.get("route")
+            path = str(getattr(route, "path", "none"))
+            self._counts.note(str(scope["method"]), path, status, time.perf_counter() - started)
+
+    def _admit(self, scope: Scope) -> Caller | None:
+        """Return who calls; `None` where nobody needs to say so.
+
+        Raises:
+            Refused: another place, no or wrong credentials, or a write without its CSRF token.
+        """
+        headers = scope["headers"]
+        place = self._place
+        fault = place.fault(values(headers, b"host"), values(headers, b"origin"), values(headers, b"sec-fetch-site"))
+        if fault or not scope["path"].startswith("/"):
+            got = fault or "a request target that is no path"
+            raise _no(
+                403, "auth", got, f"a request for {place} that no foreign page made", "call the address of the endpoint file"
+            )
+        if (scope["method"], scope["path"]) in OPEN_TO_ALL:
+            return None
+        caller = self._caller(headers)
+        if scope["method"] not in SAFE and caller.csrf:
+            tokens = values(headers, b"x-csrf-token")
+            if len(tokens) != 1 or not same_secret(tokens[0], caller.csrf):
+                action = "send what POST /session answered with every write"
+                raise _no(403, "auth", "a write without its CSRF token", "X-CSRF-Token of this session", action)
+        return caller
+
+    def _caller(self, headers: Headers) -> Caller:
+        bearers, cookie = values(headers, b"authorization"), cookie_of(values(headers, b"cookie"))
+        if bearers:
+            scheme, _, token = bearers[0].partition(" ")
+            right = len(bearers) == 1 and scheme.lower() == "bearer"
+            caller = self._sessions.bearer(token.strip()) if right else None
+        else:
+            caller = self._sessions.of_cookie(cookie) if cookie else None
+        if caller is not None:
+            return caller
+        if (bearers or cookie) and self._sessions.failures.too_many():
+            raise too_many_failures()
+        got = "wrong credentials, or a session that ended" if bearers or cookie else "no credentials"
+        raise Refused(401, unauthorised(got), [(b"www-authenticate", b"Bearer")])
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the whole body of a write, `None` for a request without one.
+
+        Raises:
+            Refused: too large, not JSON by its type, or a body where there must be none.
+        """
+        headers, most = scope["headers"], self._settings.body_max_bytes
+        lengths = values(headers, b"content-length")
+        declared = int(lengths[0]) if lengths and lengths[0].isdecimal() else 0
+        if scope["method"] in SAFE:
+            if declared or values(headers, b"transfer-encoding"):
+                raise _no(400, "usage", f"a body with {scope['method']}", "no body", "leave it out", close=True)
+            return None
+        if declared > most:
+            raise _too_large(f"{declared} bytes", most)
+        kinds = values(headers, b"content-type")
+        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+            got = f"content of type {', '.join(kinds)[:100] or 'none'}"
+            raise _no(415, "usage", got, "application/json", "send JSON and say so", close=True)
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return bytes(body)  # gone: nobody reads the answer
+            body += message.get("body", b"")
+            if len(body) > most:
+                raise _too_large(f"more than {most} bytes", most)
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def values(headers: Headers, name: bytes) -> list[str]:
+    """Return every value of a header."""
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def unauthorised(got: str) -> Problem:
+    """Return the problem of a caller that is not known."""
+    action = "read the endpoint file of the running daemon; `ballast runtime status` does"
+    return Problem(kind="auth", got=got, expected="the launch token as bearer, or a session's cookie", action=action)
+
+
+def too_many_failures() -> Refused:
+    """Return the answer to wrong credentials that come too often."""
+    problem = Problem(
+        kind="auth",
+        got="too many wrong credentials",
+        expected="right ones",
+        action="wait a minute, and look for who sends them",
+    )
+    return Refused(429, problem, [(b"retry-after", b"60")])
+
+
+def _no(status: int, kind: str, got: str, expected: str, action: str, *, close: bool = False) -> Refused:
+    problem = Problem(kind=kind, got=got, expected=expected, action=action)
+    return Refused(status, problem, [(b"connection", b"close")] if close else None)
+
+
+def _too_large(got: str, most: int) -> Refused:
+    return _no(413, "usage", got, f"a body of at most {most} bytes", "send less", close=True)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a source of the body that was read already, and then of what comes after it."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def _refuse(send: Send, refused: Refused) -> None:
+    body = refused.problem.model_dump_json().encode("utf-8", "backslashreplace")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *refused.headers]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
