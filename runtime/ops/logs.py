@@ -141,7 +141,7 @@ class PrivateRotatingFile(RotatingFileHandler):
         return super()._open()
 
 
-def configure(home: Path, *, bytes_max: int, files_n: int, level: str, to_stderr: bool) -> None:
+def configure(home: Path, *, bytes_max: int, files_n: int, level: str, to_stderr: bool = False) -> None:
     """Send every log record of this process, structlog's and the standard library's, to the daemon's log.
 
     Args:

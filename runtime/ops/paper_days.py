@@ -37,7 +37,9 @@ class PaperDays(NamedTuple):
 
 
 class PaperDayCounter:
-    """Counts paper days as the events of a chain go by, oldest first."""
+    """Counts paper days as the events of a chain go by, oldest first; only events of `KINDS` matter."""
+
+    KINDS: Final = (EV_BARS, EV_SESSION)
 
     def __init__(self, interval_t: int, *, simulated: bool) -> None:
         """Start before the first event.
@@ -100,6 +102,6 @@ def count(journal: Journal, interval_t: int, *, simulated: bool) -> PaperDays:
 
     counter = PaperDayCounter(interval_t, simulated=simulated)
     for block in journal.read():
-        if block.kind_id in (EV_BARS, EV_SESSION):
+        if block.kind_id in counter.KINDS:
             counter.take(Event.decode(block.inputs))
     return counter.days

@@ -18,6 +18,7 @@ from runtime.progress import Report, silent
 
 ERRORS_NAME: Final = "daemon.err"
 """What the daemon said on its terminal's error stream: failures before its log exists, and crashes of the interpreter."""
+COMMAND: Final = ("-m", "runtime.cli", "runtime", "run")
 START_S_MAX: Final = 180.0
 """A first start compiles the decision core."""
 STOP_S_MAX: Final = 5.0
@@ -26,7 +27,7 @@ LINES_SHOWN: Final = 12
 
 
 class Started(NamedTuple):
-    """A daemon that answers."""
+    """A daemon that trades."""
 
     endpoint: Endpoint
     seconds: float
@@ -40,7 +41,7 @@ class Stopped(NamedTuple):
 
 
 class StartFailed(EnvironmentFailure):
-    """The daemon ended before it answered; `code` is its exit code."""
+    """The daemon ended before it traded; `code` is its exit code."""
 
     def __init__(self, got: str, *, expected: str, action: str, code: int = EnvironmentFailure.exit_code) -> None:
         super().__init__(got, expected=expected, action=action)
@@ -48,7 +49,7 @@ class StartFailed(EnvironmentFailure):
 
 
 def start_detached(home: Path, arguments: Sequence[str], report: Report = silent, seconds_max: float = START_S_MAX) -> Started:
-    """Start a daemon that outlives this process and its terminal; return when its control API answers.
+    """Start a daemon that outlives this process and its terminal; return when it trades.
 
     Args:
         home: the home folder.
@@ -73,7 +74,7 @@ def start_detached(home: Path, arguments: Sequence[str], report: Report = silent
         ) from e
     with os.fdopen(fd, "wb") as f:
         child = subprocess.Popen(  # noqa: S603  our own command, no shell
-            [sys.executable, "-m", "runtime.cli", "runtime", "run", *arguments],
+            [sys.executable, *COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=f,
@@ -84,7 +85,7 @@ def start_detached(home: Path, arguments: Sequence[str], report: Report = silent
             if child.poll() is not None:
                 raise _ended(home, child.returncode)
             found = read_endpoint(home)
-            if found is not None and found.pid == child.pid and ControlClient(found).healthy():
+            if found is not None and found.pid == child.pid and _trades(ControlClient(found)):
                 return Started(found, took_s)
             report("start", int(took_s), 0)
             time.sleep(POLL_S)
@@ -93,8 +94,8 @@ def start_detached(home: Path, arguments: Sequence[str], report: Report = silent
         raise
     _end(child)
     raise StartFailed(
-        f"the daemon did not answer within {seconds_max:.0f} s",
-        expected="a control API that answers",
+        f"the daemon did not begin to trade within {seconds_max:.0f} s",
+        expected="a control API that answers, and a venue that lets it in",
         action=f"read {errors} and the log beside it",
     )
 
@@ -121,13 +122,23 @@ def stop(home: Path, seconds_max: float = STOP_S_MAX) -> Stopped | None:
     )
 
 
+def _trades(client: ControlClient) -> bool:
+    """Return whether a daemon has come so far that it takes the market in, or says that it was told not to."""
+    if not client.healthy():
+        return False
+    try:
+        return client.get("/runtime/status").get("state") != "starting"
+    except EnvironmentFailure:  # it is being made, and says so
+        return False
+
+
 def _ended(home: Path, code: int) -> StartFailed:
     """Return why a daemon ended, in its own words."""
     text = (runtime_path(home) / ERRORS_NAME).read_text("utf-8", "replace")
     said = [line for line in text.splitlines() if line.strip()][-LINES_SHOWN:]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return StartFailed(
-        f"the daemon ended before it answered ({how})" + "".join(f"\n    {line}" for line in said),
+        f"the daemon ended before it traded ({how})" + "".join(f"\n    {line}" for line in said),
         expected="a daemon that runs",
         action="do what its message says; `ballast runtime run` shows the same in the foreground",
         code=code if code > 0 else EnvironmentFailure.exit_code,
