@@ -17,7 +17,7 @@ import numpy.typing as npt
 from runtime.approval import ApprovedOrder, Terms
 from runtime.core import outlook, simulate
 from runtime.core.codes import BUY, EV_FILL, EV_ORDER, O_CANCELLED, O_OPEN, O_REJECTED, O_UNKNOWN, TAKER
-from runtime.core.records import INSTRUMENTS, STATE
+from runtime.core.records import BAR, INSTRUMENTS, STATE
 from runtime.errors import InvariantError
 from runtime.ports import VenueEvent
 
@@ -198,6 +198,13 @@ class SimulatedExchange:
             self._rest(order.client_order_id, known)
             self._state["orders"][order.terms.instrument_id]["left_e8"] = left_e8
             self._book_t[order.terms.instrument_id] = filled_t
+
+    def warm_up(self) -> None:
+        """Compile what a fill needs, on records that nobody sees."""
+        state, bar, level = np.zeros(1, STATE)[0], np.zeros(INSTRUMENTS, BAR)[0], np.zeros(1, np.int64)
+        simulate.match_bar(self._policy, state, 0, bar)
+        simulate.match_book(self._policy, state, 0, level, level)
+        outlook.observe_bar(self._policy["rules"], state["positions"][0], bar, 0)
 
     def resting(self) -> dict[int, int]:
         """Return what is left of each resting order, by order id."""

@@ -57,11 +57,12 @@ class ReleaseTier(_Act):
 class UpdateProfile(_Act):
     """Govern by another profile version from the next block on.
 
-    `base_digest` is the policy digest that the change was made from; empty: the version names its predecessor itself.
+    `base_digest` is the policy digest that the change was made from: it must be the one in force. The version is the next one of the
+    profile in force, or version 1 of another profile derived from it.
     """
 
     version: ProfileVersion
-    base_digest: str = ""
+    base_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

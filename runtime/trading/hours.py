@@ -50,7 +50,7 @@ class Hours:
 
     def take(self, bar: ClosedBar, now_t: int) -> Taken:
         """Take a bar in, once, if it can be one."""
-        if not self._believable(bar, now_t):
+        if not self.believable(bar, now_t):
             return Taken.REFUSED
         if bar.open_t < self.next_open_t:
             return Taken.LATE
@@ -60,24 +60,25 @@ class Hours:
         hour[bar.instrument_id] = bar
         return Taken.KEPT
 
-    def missing(self, open_t: int | None = None) -> tuple[int, ...]:
-        """Return the instruments that have not spoken about an hour; the next one by default."""
-        hour = self._waiting.get(self.next_open_t if open_t is None else open_t, {})
-        return tuple(s for s in range(len(self.symbols)) if s not in hour)
+    def missing(self, until_t: int | None = None) -> tuple[int, ...]:
+        """Return the instruments that have not spoken about the next hour, or about one of the hours that closed until a time."""
+        last = self.next_open_t if until_t is None else until_t - self.interval_t
+        hours = [self._waiting.get(open_t, {}) for open_t in range(self.next_open_t, last + 1, self.interval_t)]
+        return tuple(s for s in range(len(self.symbols)) if any(s not in hour for hour in hours))
 
-    def overdue(self) -> bool:
-        """Return whether a bar of a later hour is here already."""
-        return any(open_t > self.next_open_t for open_t in self._waiting)
+    def empty(self) -> bool:
+        """Return whether no instrument has spoken about the next hour."""
+        return not self._waiting.get(self.next_open_t)
 
-    def pop(self) -> BarPanel:
-        """Return the next hour as a panel [1, S], NaN where a bar is absent, and go on to the hour after it."""
+    def pop(self) -> tuple[list[ClosedBar], BarPanel]:
+        """Return the next hour's bars, and as a panel [1, S], NaN where one is absent; go on to the hour after it."""
         hour = self._waiting.pop(self.next_open_t, {})
         values = np.full((5, 1, len(self.symbols)), np.nan)
         for s, bar in hour.items():
             values[:, 0, s] = bar.open, bar.high, bar.low, bar.close, bar.volume
         panel = BarPanel(self.symbols, self.interval_t, np.array([self.next_open_t], np.int64), *values)
         self.next_open_t += self.interval_t
-        return panel
+        return [hour[s] for s in sorted(hour)], panel
 
     def skip_to(self, open_t: int) -> int:
         """Give up the hours before one that no venue can give any more; return how many."""
@@ -86,7 +87,7 @@ class Hours:
         self._waiting = {t: hour for t, hour in self._waiting.items() if t >= self.next_open_t}
         return skipped_n
 
-    def _believable(self, bar: ClosedBar, now_t: int) -> bool:
+    def believable(self, bar: ClosedBar, now_t: int) -> bool:
         """Return whether a bar is on the grid, not from the future, of a known instrument, and has prices the core can hold."""
         if not 0 <= bar.instrument_id < len(self.symbols) or bar.open_t % self.interval_t:
             return False

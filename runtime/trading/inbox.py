@@ -34,6 +34,10 @@ class Tick(NamedTuple):
     """A time that the loop waited for has come."""
 
 
+class Opened(NamedTuple):
+    """The feed is up for the first time."""
+
+
 class Fetched(NamedTuple):
     """Bars read by REST; `missing` are the instruments that did not answer."""
 
@@ -66,7 +70,7 @@ class Shutdown(NamedTuple):
     reason: str
 
 
-Content = MarketEvent | Asked | Loaded | Tick | Fetched | Reread | Measured | Failed | Shutdown
+Content = MarketEvent | Opened | Asked | Loaded | Tick | Fetched | Reread | Measured | Failed | Shutdown
 
 
 class Item(NamedTuple):

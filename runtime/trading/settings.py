@@ -43,6 +43,12 @@ class TradingSettings(BaseModel):
     gaps_max_n: int = Field(
         default=300, ge=1, le=100_000, description="gaps and wrong checksums in an hour that throw the kill switch"
     )
+    spread_wide_ppm: int = Field(
+        default=50_000,
+        ge=100,
+        le=1_000_000,
+        description="spread that is no market; half of all books so wide throw the kill switch",
+    )
     lost_max_t: int = Field(
         default=900, ge=1, le=86_400, description="time without market data that throws the kill switch, seconds"
     )

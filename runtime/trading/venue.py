@@ -46,12 +46,14 @@ class Open:
         shown: the book it met last; the same levels are not taken twice.
         filled_t: when it was last filled, -1 before.
         unknown_t: since when its outcome is unknown, -1 when it is known.
+        ending: whether the venue was asked to end it and has not said that it did.
     """
 
     order: ApprovedOrder
     shown: BookView | None = None
     filled_t: int = -1
     unknown_t: int = -1
+    ending: bool = False
 
 
 class Venue:
@@ -87,6 +89,7 @@ class Venue:
         if known is None:
             return ()
         if status == O_CANCELLING:
+            known.ending = True
             return self._exchange.cancel(known.order)
         if status == O_UNKNOWN:
             known.unknown_t = at_t if known.unknown_t < 0 else known.unknown_t
@@ -105,8 +108,8 @@ class Venue:
             return (VenueEvent(EV_ORDER, at_t, terms.instrument_id, terms.quote_id, terms.order_id, O_DENIED),)
 
     def unresolved(self) -> list[ApprovedOrder]:
-        """Return the orders whose outcome is unknown."""
-        return [known.order for known in self.open.values() if known.unknown_t >= 0]
+        """Return the orders that the venue has to be asked about: of unknown outcome, or asked to end without an answer."""
+        return [known.order for known in self.open.values() if known.unknown_t >= 0 or known.ending]
 
     def unknown_since_t(self) -> int:
         """Return since when the oldest unknown outcome is unknown; -1: none is."""
@@ -174,6 +177,7 @@ class Venue:
                 answers.append(VenueEvent(EV_ORDER, desk.now_t, s, terms.quote_id, order_id, O_UNKNOWN))
             elif status == O_UNKNOWN:
                 known.unknown_t = desk.now_t
+            known.ending = status == O_CANCELLING
         self._exchange.restore(desk.state, resting)
         return answers
 
