@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -66,7 +68,7 @@ class _Waiters:
             due = [entry for entry in self._waiting if entry[0] <= now_ms]
             self._waiting = [entry for entry in self._waiting if entry[0] > now_ms and not entry[2].done()]
         for _, loop, future in due:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # that loop has ended, and nobody waits in it any longer
                 loop.call_soon_threadsafe(_finish, future)
 
 
@@ -191,9 +193,6 @@ class VenueClock(_SetClock):
 
 def _hang_up(line: http.client.HTTPConnection) -> None:
     """End a connection under a thread that waits for its answer."""
-    import socket
-    from contextlib import suppress
-
     sock: socket.socket | None = line.sock
     if sock is not None:
         with suppress(OSError):

@@ -20,6 +20,8 @@ OVERLAP_N: Final = 10
 """Rows of the page before that an overlapping page begins with."""
 
 PAGES_KEPT_N: Final = 256
+SKEW_T: Final = 90
+"""Seconds that a skewed Time is ahead."""
 
 STATUS: Final = {
     Fault.HTTP_429: 429,
@@ -109,9 +111,19 @@ class Breakage:
             return replace(answer, body=answer.body[: len(answer.body) * 2 // 3])
         if fault is Fault.DUPLICATE_PAGE:
             return replace(answer, body=before or answer.body)
+        if fault is Fault.TIME_SKEW:
+            return replace(answer, body=_skewed(json.loads(answer.body)))
         return replace(
             answer, body=json.dumps(_rearranged(fault, before, json.loads(answer.body)), separators=(",", ":")).encode()
         )
+
+
+def _skewed(content: dict[str, object]) -> bytes:
+    """Return the answer of Time with another time; anything else as it is."""
+    result = content.get("result")
+    if isinstance(result, dict) and isinstance(result.get("unixtime"), int):
+        content = content | {"result": result | {"unixtime": result["unixtime"] + SKEW_T}}
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _rearranged(fault: Fault, before: bytes | None, content: dict[str, object]) -> dict[str, object]:

@@ -33,6 +33,7 @@ class Fault(StrEnum):
     WRONG_TYPES = "wrong-types"
     EMPTY_BODY = "empty-body"
     HTML_BODY = "html-body"
+    TIME_SKEW = "time-skew"
     WS_DISCONNECT = "ws-disconnect"
     WS_GAP = "ws-gap"
     WS_BAD_CHECKSUM = "ws-bad-checksum"

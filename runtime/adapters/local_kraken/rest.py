@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from runtime.adapters.local_kraken.breakage import Answer, Breakage, error_answer
-from runtime.adapters.local_kraken.faults import REST, FaultPlan
+from runtime.adapters.local_kraken.faults import REST, Fault, FaultPlan
 from runtime.adapters.local_kraken.limits import RateLimit
 from runtime.adapters.local_kraken.market import LocalMarket, iso_ns, midnight_ns
 from runtime.adapters.local_kraken.pairs import MAKER_FEES, TAKER_FEES, PairInfo, asset_decimals, asset_key
@@ -76,7 +76,7 @@ class RestInterface:
         self.calls[endpoint] += 1
         if not self.limit.allows(client):
             return self._breakage.refused(self.limit)
-        fault = self.faults.next_fault(endpoint, REST)
+        fault = self.faults.next_fault(endpoint, REST if endpoint == "Time" else REST - {Fault.TIME_SKEW})
         try:
             body = self._result(endpoint, query)
         except Refused as e:
