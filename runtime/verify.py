@@ -124,22 +124,29 @@ class JournaledForecasts:
     """The same lookup over a chain that carries its forecasts: what came last for each instrument is what a signal can name."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], bytes] = {}
+        self.known: dict[tuple[int, int], bytes] = {}
         self._last: dict[int, tuple[int, int]] = {}
 
     def __call__(self, instrument: int, forecast_t: int) -> bytes:
         """Return the hash of an instrument's forecast of a time; raise `KeyError` when it is not the last one taken."""
-        return self._known[instrument, forecast_t]
+        return self.known[instrument, forecast_t]
 
     def take(self, at_t: int, rows: Rows, feature_digest: bytes) -> None:
         """Take in the forecasts FORECAST [INSTRUMENTS] that came with an event."""
         for i in np.flatnonzero(rows["valid_n"]).tolist():
-            self._known[i, at_t] = forecast_hash(rows[i].tobytes(), feature_digest)
+            self.known[i, at_t] = forecast_hash(rows[i].tobytes(), feature_digest)
             self._last[i] = (i, at_t)
+
+    def restore(self, known: dict[tuple[int, int], bytes]) -> None:
+        """Go on from a place in the chain: the hashes of the last forecasts by (instrument, time)."""
+        self.known = dict(known)
+        self._last = {i: (i, t) for i, t in known}
 
     def settle(self) -> None:
         """Forget what no later row can name."""
-        self._known = {key: self._known[key] for key in self._last.values()}
+        if len(self.known) == len(self._last):
+            return
+        self.known = {key: self.known[key] for key in self._last.values()}
 
 
 def governed_by(event: Event) -> RiskProfile:

@@ -11,7 +11,7 @@ from runtime import event as ev
 from runtime.adapters.journal_memory import MemoryJournal
 from runtime.core import codes as c
 from runtime.core.digest import Block, decode_payload
-from runtime.desk import Desk
+from runtime.desk import Desk, Frozen
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.errors import InvariantError, VerificationError
 from runtime.event import Event, Note
@@ -211,3 +211,31 @@ def test_bars_that_closed_long_ago_are_recorded_and_decide_nothing() -> None:
             record["at_t"] += age
             made += len(decode_payload(desk.apply(event._replace(record=record)).payload).get("trade_signal", ()))
         assert bool(made) == decides
+
+
+def test_a_frozen_desk_goes_on_as_if_it_had_never_stopped() -> None:
+    inputs = paper_inputs()
+    events = events_of(inputs)
+    desk = Desk(inputs.genesis)
+    journal = MemoryJournal(inputs.genesis.canonical(), account_id=1, mode_id=c.MODE_PAPER)
+    profile = ProfileVersion.seal(inputs.genesis.profile.model_copy(update={"version": 2}), "the same rules")
+    events.insert(200, ev.policy(events[199].at_t, Note(actor="operator", profile=profile)))
+    frozen = []
+    with_orders = 0
+    for n, event in enumerate(events):
+        journal.append([desk.apply(event)])
+        if n % 23 == 0:
+            frozen.append(desk.freeze())
+            with_orders += bool((desk.state[0]["orders"]["order_id"] != 0).any())
+    assert with_orders > 3
+    for before in frozen:
+        again = Desk.thaw(inputs.genesis, Frozen.model_validate_json(before.model_dump_json()))
+        for order_id in set(again.state[0]["orders"]["order_id"].tolist()) - {0}:
+            assert again.order(journal, order_id).terms.order_id == order_id
+        Desk.fold(inputs.genesis, journal.read(before.seq_n + 1), start=again)
+        assert again.head == desk.head
+        assert again.state.tobytes() == desk.state.tobytes()
+        assert again.freeze() == desk.freeze()
+    other = inputs.genesis.model_copy(update={"account_id": 2})
+    with pytest.raises(ValueError, match="another chain"):
+        Desk.thaw(other, frozen[0])
