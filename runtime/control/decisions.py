@@ -184,7 +184,8 @@ def _verdict(found: Decision, shown: d.Signal) -> str:
     if not found.orders:
         return f"{shown.action} passed; no order was needed"
     last = code_name(c.ORDER_STATUS_NAMES, found.orders[-1]["status_id"])
-    return f"{shown.action} passed every gate; its order is {last}, {len(found.fills)} fills"
+    fills_n = len(found.fills)
+    return f"{shown.action} passed every gate; its order is {last}, with {fills_n} fill{'s' if fills_n != 1 else ''}"
 
 
 def _words(row: Row) -> str:
