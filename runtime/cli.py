@@ -33,6 +33,7 @@ BUILT_INS: Final = {
     "policy": "runtime.commands.policy:policy",
     "replay": "runtime.commands.replay:replay",
     "runs": "runtime.commands.runs:runs",
+    "runtime": "runtime.commands.runtime:runtime",
     "sql": "runtime.commands.sql:sql",
 }
 """Command name -> `module:attribute`. A package cannot replace one of these by registering the same name."""

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 RESEARCH = (
-    "altair", "bokeh", "ccxt", "lightgbm", "marimo", "mlflow", "nbclient", "nbformat", "pandas", "panel", "papermill", "polars",
+    "altair", "bokeh", "lightgbm", "marimo", "mlflow", "nbclient", "nbformat", "pandas", "panel", "papermill", "polars",
     "pipelines", "reports", "scipy", "shap", "sklearn", "vectorbt", "workbench",
 )  # fmt: skip
-HEAVY = (*RESEARCH, "duckdb", "ibis", "llvmlite", "numba", "numpy", "pyarrow", "pydantic", "keyring")
+DAEMON = ("ccxt", "cryptography", "fastapi", "httpx", "prometheus_client", "starlette", "structlog", "uvicorn")
+"""What the extra `runtime` brings."""
+NEEDING_IT = ("runtime.adapters.kraken.", "runtime.control.", "runtime.daemon", "runtime.ops.logs")
+"""Modules that may need the extra when they are imported; everything else works for an auditor without it."""
+HEAVY = (*RESEARCH, *DAEMON, "duckdb", "ibis", "llvmlite", "numba", "numpy", "pyarrow", "pydantic", "keyring")
 ALLOWED_AT_HELP = {"workbench", "pipelines", "reports"}
 
 IMPORT_ALL = """
@@ -26,8 +30,14 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import runtime
 for module in pkgutil.walk_packages(runtime.__path__, "runtime."):
-    if module.name not in left_out:
+    if not module.name.startswith(tuple(left_out or {" "})):
         importlib.import_module(module.name)
+"""
+LOADED = """
+import sys
+import runtime.daemon
+print(",".join(sorted({name.split(".")[0] for name in sys.modules})))
+print(",".join(sorted(name for name in sys.modules if name.startswith("scipy."))))
 """
 HELP = """
 import sys
@@ -57,10 +67,18 @@ def test_the_runtime_imports_with_every_research_package_missing(repository: Pat
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_only_the_local_kraken_s_server_needs_its_extra(repository: Path) -> None:
+def test_only_the_daemon_s_parts_need_its_extra(repository: Path) -> None:
     needing = [f"runtime.adapters.local_kraken.{name}" for name in ("control", "server", "socket")]
-    done = python(IMPORT_ALL, ",".join((*RESEARCH, "aiohttp")), ",".join(needing), cwd=repository)
+    done = python(IMPORT_ALL, ",".join((*RESEARCH, *DAEMON, "aiohttp")), ",".join((*needing, *NEEDING_IT)), cwd=repository)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_daemon_loads_no_research_package_although_they_are_installed(repository: Path) -> None:
+    done = python(LOADED, cwd=repository)
+    assert done.returncode == 0, done.stderr[-2000:]
+    packages = set(done.stdout.splitlines()[0].split(","))
+    assert {"runtime", "ccxt", "structlog", "numba"} <= packages, "the daemon was loaded"
+    assert not packages & set(RESEARCH)
 
 
 def test_the_refusal_used_above_refuses(repository: Path) -> None:
