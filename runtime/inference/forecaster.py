@@ -167,15 +167,18 @@ class Forecaster:
             )
 
 
-def last_bars(panel: BarPanel, window_n: int) -> BarPanel:
-    """Return the last bars of a panel (views, no copies); the panel itself when it has no more."""
-    if len(panel.open_t) <= window_n:
-        return panel
-    at = slice(len(panel.open_t) - window_n, None)
+def bars_between(panel: BarPanel, first: int, end: int) -> BarPanel:
+    """Return the bars `first .. end - 1` of a panel (views, no copies)."""
+    at = slice(first, end)
     return BarPanel(
         panel.symbols, panel.interval_t, panel.open_t[at], panel.open[at], panel.high[at], panel.low[at], panel.close[at],
         panel.volume[at],
     )  # fmt: skip
+
+
+def last_bars(panel: BarPanel, window_n: int) -> BarPanel:
+    """Return the last bars of a panel (views, no copies), all of them when it has no more."""
+    return bars_between(panel, max(len(panel.open_t) - window_n, 0), len(panel.open_t))
 
 
 def daily_closes(panel: BarPanel, rows: Ints) -> Floats:

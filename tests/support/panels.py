@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from runtime.inference.forecaster import bars_between
 from runtime.inference.panel import BarPanel, Floats
 
 START_T: Final = 1_609_459_200
@@ -62,11 +63,7 @@ def with_values(panel: BarPanel, *, after: int, factor: float) -> BarPanel:
 
 def first_bars(panel: BarPanel, rows_n: int) -> BarPanel:
     """Return the first bars of a panel: what was known when the last of them closed."""
-    at = slice(rows_n)
-    return BarPanel(
-        panel.symbols, panel.interval_t, panel.open_t[at], panel.open[at], panel.high[at], panel.low[at], panel.close[at],
-        panel.volume[at],
-    )  # fmt: skip
+    return bars_between(panel, 0, rows_n)
 
 
 def permuted(panel: BarPanel, order: list[int]) -> BarPanel:

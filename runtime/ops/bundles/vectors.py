@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.canonical import canonical_json, sha256_hex
-from runtime.inference.forecaster import HOUR_T, Forecaster
+from runtime.inference.forecaster import HOUR_T, Forecaster, bars_between
 from runtime.inference.panel import BarPanel
 from runtime.ops.bundles.refusal import BundleRefused, Reason
 from runtime.policy import HEX
@@ -45,11 +45,7 @@ def make_vectors(forecaster: Forecaster, tail: BarPanel) -> tuple[Vector, ...]:
 
 
 def _vector(forecaster: Forecaster, tail: BarPanel, row: int) -> Vector:
-    at = slice(row + 1)
-    panel = BarPanel(
-        tail.symbols, tail.interval_t, tail.open_t[at], tail.open[at], tail.high[at], tail.low[at], tail.close[at],
-        tail.volume[at],
-    )  # fmt: skip
+    panel = bars_between(tail, 0, row + 1)
     made = forecaster.forecast(panel)
     return Vector(
         at_t=int(tail.open_t[row]) + tail.interval_t,
