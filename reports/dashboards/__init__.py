@@ -1,1 +1,1 @@
-"""The operator's dashboards: not started; a process of its own that will know only the control API."""
+"""The operator's dashboards: a process of its own that knows only the control API and holds its token server-side."""
