@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -19,7 +21,7 @@ R = TypeVar("R")
 
 BOUNDSCHECK: Final = os.environ.get("BALLAST_BOUNDSCHECK") == "1"
 COMPILED_SOURCES: Final = ("core", "inference", "jit.py")
-DECIDING_SOURCES: Final = (*COMPILED_SOURCES, "canonical.py", "engine.py", "genesis.py", "policy.py")
+DECIDING_SOURCES: Final = (*COMPILED_SOURCES, "canonical.py", "desk.py", "engine.py", "event.py", "genesis.py", "policy.py")
 """What a run's blocks follow from: the compiled core, and what feeds it and hashes what it writes."""
 
 
@@ -66,7 +68,14 @@ def _set_cache_dir() -> None:
 
 _set_cache_dir()
 
+# Where scipy is installed numba would load it to look at its version: the runtime must be the same with and without it.
+_without_scipy = "scipy" not in sys.modules
+if _without_scipy:
+    sys.modules["scipy"] = cast("ModuleType", None)
 import numba  # noqa: E402  the cache directory must be chosen before numba reads its configuration
+
+if _without_scipy:
+    del sys.modules["scipy"]
 
 
 def core(function: Callable[P, R]) -> Callable[P, R]:
