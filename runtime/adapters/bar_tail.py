@@ -63,7 +63,7 @@ class BarTail:
             self._store.executescript(_SCHEMA)
             self._claim()
             self._read()
-        except sqlite3.DatabaseError as e:
+        except (sqlite3.DatabaseError, ValueError, IndexError, TypeError) as e:
             raise DataError(
                 f"the bar tail {path} cannot be read: {e}",
                 expected="a file that this program wrote",

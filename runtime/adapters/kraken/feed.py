@@ -117,7 +117,8 @@ class KrakenMarketData:
             async with asyncio.timeout(self._settings.open_s):
                 await subscribed.wait()
         except TimeoutError as e:
-            said = next((event.text for event in reversed(self._queue) if isinstance(event, Notice)), "no answer")
+            texts = dict.fromkeys(event.text for event in reversed(self._queue) if isinstance(event, Notice))
+            said = "; ".join(list(texts)[:3]) or "no answer"
             await self.close()
             raise EnvironmentFailure(
                 f"no complete subscription at {socket_url(self._url)} within {self._settings.open_s:g} s: {said}",

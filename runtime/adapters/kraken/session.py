@@ -112,7 +112,7 @@ class Session:
         key = (channel, symbol)
         self._repairs[key] = self._repairs.get(key, 0) + 1
         if self._repairs[key] > REPAIRS_MAX:
-            self.line.end(f"{channel} of {symbol} is still wrong after {REPAIRS_MAX} renewed subscriptions")
+            self.line.end(f"{channel} of {symbol} is still refused or wrong after {REPAIRS_MAX} renewed subscriptions")
             return False
         return True
 

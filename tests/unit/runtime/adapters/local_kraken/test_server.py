@@ -255,7 +255,9 @@ def test_the_rate_limit_may_count_in_real_time(tmp_path: Path) -> None:
 def test_nothing_is_left_after_the_end_even_with_a_stalled_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SHUTDOWN_S", 60.0)
     gc.collect()
-    before = set(threading.enumerate())  # themselves, not their number: a thread that another test left may end while this one runs
+    before = set(
+        threading.enumerate()
+    )  # themselves, not their number: a thread that another test left may end while this one runs
     with warnings.catch_warnings(), socket.socket() as held:
         warnings.simplefilter("error")
         with serve(market_of(tmp_path)) as local:
