@@ -1,13 +1,18 @@
-"""What a list of runs shows: genesis, anchor, summary, and whether the journal still ends where its anchor says."""
+"""What a list of runs shows: genesis, anchor, summary, and whether the journal still ends where its anchor says.
+
+A paper or live run has no summary: how far its journal goes is read from the journal itself.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.adapters.anchor import ANCHOR_NAME, read_anchor
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
+from runtime.core.codes import MODE_LIVE, MODE_PAPER
 from runtime.errors import BallastError
 from runtime.genesis import Genesis
 from runtime.home import RUN_MARK, RUN_SUMMARY, list_runs
@@ -54,6 +59,8 @@ def _describe(run_dir: Path) -> RunRow:
     row = RunRow(run_id=run_dir.name)
     problems: list[str] = []
     for read in (_genesis, _anchor, _summary, _journal):
+        if read is _summary and row.mode_id in _LIVE:
+            continue  # it is under way: its blocks are its summary
         try:
             row = row.model_copy(update=read(run_dir))
         except _Damaged as e:
@@ -61,6 +68,9 @@ def _describe(run_dir: Path) -> RunRow:
         except BallastError as e:
             problems.append(e.got)
     return row.model_copy(update={"damaged": bool(problems), "problem": problems[0] if problems else ""})
+
+
+_LIVE: Final = (MODE_PAPER, MODE_LIVE)
 
 
 class _Damaged(Exception):
@@ -110,6 +120,18 @@ def _journal(run_dir: Path) -> dict[str, object]:
     try:
         if journal.genesis() != _content(run_dir / RUN_MARK):
             raise _Damaged(f"{RUN_MARK} is not the genesis of the journal")
+        if journal.owner[1] in _LIVE:
+            return _journaled(journal)
     finally:
         journal.close()
     return {}
+
+
+def _journaled(journal: SqliteJournal) -> dict[str, object]:
+    """Return how far a chain under way has come; its anchor may lag behind it."""
+    head = journal.head()
+    found: dict[str, object] = {"blocks": head.seq_n, "journal_head": head.block_hash.hex()}
+    if head.seq_n:
+        first, last = next(journal.read(1, 1)), next(journal.read(head.seq_n, head.seq_n))
+        found |= {"first_t": first.at_t, "last_t": last.at_t}
+    return found

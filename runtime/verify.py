@@ -204,6 +204,11 @@ class ChainVerifier:
         self._hasher = RowHasher(policy_digest, forecast)
         self._rows_n = {record.name: 0 for record in RECORD_TYPES}
 
+    @property
+    def policy_digest(self) -> bytes:
+        """Digest of the profile that governed the last verified block, 32 bytes."""
+        return self._hasher.policy_digest
+
     def follow(self, blocks: Sequence[Block]) -> VerifiedRows | BadBlock:
         """Verify the next blocks; on a bad one, name it and stand before it."""
         if self._owner[1] != MODE_BACKTEST:

@@ -5,7 +5,8 @@ record type is there as the core wrote it (int64), with `block_seq_n` (the block
 with decimals, times and names are in `runtime/adapters/views.py`. Tables beside the record types:
 
 - `block`             one row per block: header fields, digests, size of the payload
-- `model_prediction`  one row per valid forecast: what the model said; `block_seq_n` is the block that took it in, 0 if none
+- `model_prediction`  one row per valid forecast: what the model said (of a paper run: what its blocks brought);
+                      `block_seq_n` is the block that took it in, 0 if none
 - `instrument`        instrument_id -> symbol
 
 The folder is built beside its place, synced and renamed. `manifest.json` names the journal head it was built from and
@@ -28,9 +29,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.adapters.inputs import open_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
+from runtime.adapters.journaled import event_of
 from runtime.canonical import canonical_json, sha256_file
-from runtime.core.codes import EV_BARS
-from runtime.core.digest import HEADER, Block
+from runtime.core.codes import EV_BARS, MODE_BACKTEST
+from runtime.core.digest import HEADER, Block, forecast_hash
 from runtime.core.records import FORECAST, RECORD_TYPES
 from runtime.errors import EnvironmentFailure, VerificationError
 from runtime.files import partial_folder, publish_folder
@@ -38,7 +40,7 @@ from runtime.genesis import Genesis
 from runtime.inference.bundle import ForecastTable
 from runtime.ports import Head
 from runtime.progress import Report, silent
-from runtime.verify import FORECAST_WINDOW_N, BadBlock, ChainVerifier, VerifiedRows, forecast_hashes
+from runtime.verify import FORECAST_WINDOW_N, BadBlock, ChainVerifier, JournaledForecasts, VerifiedRows, forecast_hashes
 
 PROJECTIONS_NAME: Final = "projections"
 MANIFEST_NAME: Final = "manifest.json"
@@ -107,9 +109,9 @@ def project(run_dir: Path, home: Path, report: Report = silent) -> Manifest:
     folder = run_dir / PROJECTIONS_NAME
     try:
         genesis = parse_genesis(journal.genesis(), run_dir)
-        forecasts = open_forecasts(home, genesis.forecasts_digest)
+        stored = open_forecasts(home, genesis.forecasts_digest) if genesis.mode_id == MODE_BACKTEST else None
         with partial_folder(folder) as partial:
-            head = _write_tables(partial, journal, genesis, forecasts, report)
+            head = _write_tables(partial, journal, genesis, stored, report)
             manifest = _seal(partial, genesis, head)
             publish_folder(partial, folder)
     except OSError as e:
@@ -178,11 +180,12 @@ def parse_genesis(content: bytes, where: Path) -> Genesis:
         ) from e
 
 
-def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, forecasts: ForecastTable, report: Report) -> Head:
-    lookup = forecast_hashes(forecasts)
+def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, stored: ForecastTable | None, report: Report) -> Head:
+    """Write every table; `stored` are a backtest's forecasts, a paper or live chain carries its own."""
+    lookup = JournaledForecasts() if stored is None else forecast_hashes(stored)
     verifier = ChainVerifier(genesis.hash, journal.owner, bytes.fromhex(genesis.policy_digest), lookup)
     total = journal.head().seq_n
-    taken_by = np.zeros(len(forecasts.at_t), np.int64)
+    taken_by = np.zeros(0 if stored is None else len(stored.at_t), np.int64)
     with _Writers(folder) as writers:
         for blocks in batches(journal.read(), BATCH_BLOCKS_N):
             found = verifier.follow(blocks)
@@ -195,19 +198,39 @@ def _write_tables(folder: Path, journal: SqliteJournal, genesis: Genesis, foreca
             writers.write("block", _block_table(blocks))
             for record in RECORD_TYPES:
                 writers.write(record.name, _record_table(record.name, found))
-            bars = np.array([(block.at_t, block.seq_n) for block in blocks if block.kind_id == EV_BARS], np.int64).reshape(
-                -1, 2
-            )
-            _, taken, made = np.intersect1d(bars[:, 0], forecasts.at_t, assume_unique=True, return_indices=True)
-            taken_by[made] = bars[taken, 1]
+            if stored is None:
+                _write_journaled(writers, blocks)
+            else:
+                _note_taken(taken_by, stored, blocks)
             report("projections", verifier.head.seq_n, total)
-        for first in range(0, len(forecasts.at_t), FORECAST_WINDOW_N):
-            writers.write("model_prediction", _prediction_table(forecasts, first, taken_by))
+        if stored is not None:
+            for first in range(0, len(stored.at_t), FORECAST_WINDOW_N):
+                part = slice(first, first + FORECAST_WINDOW_N)
+                taken = (stored.at_t[part], taken_by[part])
+                writers.write("model_prediction", _prediction_table(stored.rows[part], stored.feature_digests[part], *taken))
         names = pa.table(
             {"instrument_id": range(len(genesis.symbols)), "symbol": list(genesis.symbols)}, table_schema("instrument")
         )
         writers.write("instrument", names)
     return verifier.head
+
+
+def _note_taken(taken_by: npt.NDArray[np.int64], stored: ForecastTable, blocks: Sequence[Block]) -> None:
+    """Note which of some blocks took in which of the forecasts."""
+    bars = np.array([(block.at_t, block.seq_n) for block in blocks if block.kind_id == EV_BARS], np.int64).reshape(-1, 2)
+    _, taken, made = np.intersect1d(bars[:, 0], stored.at_t, assume_unique=True, return_indices=True)
+    taken_by[made] = bars[taken, 1]
+
+
+def _write_journaled(writers: _Writers, blocks: Sequence[Block]) -> None:
+    """Write the forecasts that some blocks brought."""
+    events = [(block.seq_n, event_of(block)) for block in blocks if block.kind_id == EV_BARS]
+    brought = [(seq_n, event) for seq_n, event in events if event.forecasts is not None]
+    if brought:
+        rows = np.stack([event.forecasts for _, event in brought if event.forecasts is not None])
+        at_t = np.array([event.at_t for _, event in brought], np.int64)
+        taken_by = np.array([seq_n for seq_n, _ in brought], np.int64)
+        writers.write("model_prediction", _prediction_table(rows, [e.feature_digest for _, e in brought], at_t, taken_by))
 
 
 def batches(blocks: Iterator[Block], size: int) -> Iterator[list[Block]]:
@@ -259,19 +282,19 @@ def _block_table(blocks: Sequence[Block]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=table_schema("block"))
 
 
-def _prediction_table(forecasts: ForecastTable, first: int, taken_by: npt.NDArray[np.int64]) -> pa.Table:
-    """Return the valid forecasts of a window that begins at row `first`; `taken_by` int64 [N] is each time's block, 0 if none."""
-    part = slice(first, first + FORECAST_WINDOW_N)
-    window = forecasts.rows[part]
-    times, instruments = np.nonzero(window["valid_n"])
-    rows = window[times, instruments]
-    at_t = forecasts.at_t[part][times]
-    lookup = forecast_hashes(forecasts)
-    hashes = [lookup(i, t) for i, t in zip(instruments.tolist(), at_t.tolist(), strict=True)]
-    features = np.frombuffer(b"".join(forecasts.feature_digests[part]), "V32")
-    integers: list[npt.NDArray[np.int64]] = [at_t, instruments.astype(np.int64)]
-    integers += [np.ascontiguousarray(rows[field]) for field in FORECAST.names or ()]
-    arrays = [pa.array(column) for column in (*integers, taken_by[part][times])]
+def _prediction_table(
+    rows: npt.NDArray[np.void], feature_digests: Sequence[bytes], at_t: npt.NDArray[np.int64], taken_by: npt.NDArray[np.int64]
+) -> pa.Table:
+    """Return the valid ones of FORECAST [N, INSTRUMENTS]; `taken_by` int64 [N] is each time's block, 0 if none."""
+    times, instruments = np.nonzero(rows["valid_n"])
+    valid = rows[times, instruments]
+    hashes = [
+        forecast_hash(row.tobytes(), feature_digests[n]) for row, n in zip(valid, times.tolist(), strict=True)
+    ]  # fmt: skip
+    features = np.frombuffer(b"".join(feature_digests), "V32")
+    integers: list[npt.NDArray[np.int64]] = [at_t[times], instruments.astype(np.int64)]
+    integers += [np.ascontiguousarray(valid[field]) for field in FORECAST.names or ()]
+    arrays = [pa.array(column) for column in (*integers, taken_by[times])]
     return pa.Table.from_arrays(
         [*arrays, _digests(features[times].tobytes()), _digests(b"".join(hashes))], schema=table_schema("model_prediction")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -12,8 +13,10 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.adapters.inputs import load_clusters
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
+from runtime.adapters.journaled import Governed, governed, memberships_of
 from runtime.adapters.projections import parse_genesis
 from runtime.adapters.views import connect
+from runtime.core.codes import MODE_BACKTEST
 from runtime.core.records import INSTRUMENTS, QUOTES
 from runtime.errors import DataError
 from runtime.genesis import Genesis
@@ -79,9 +82,12 @@ def check_run(run_dir: Path, home: Path, predictions: Path | None = None, report
         journal = SqliteJournal.open(run_dir / JOURNAL_NAME)
         try:
             genesis = parse_genesis(journal.genesis(), run_dir)
+            if genesis.mode_id == MODE_BACKTEST:
+                add_context(connection, genesis, load_clusters(home, genesis.clusters_digest))
+            else:
+                add_context(connection, genesis, memberships_of(journal.read()), governed(genesis, journal.read()))
         finally:
             journal.close()
-        add_context(connection, genesis, load_clusters(home, genesis.clusters_digest))
         if predictions is not None:
             _add_predictions(connection, predictions)
         results = []
@@ -98,14 +104,22 @@ def check_run(run_dir: Path, home: Path, predictions: Path | None = None, report
     )
 
 
-def add_context(connection: duckdb.DuckDBPyConnection, genesis: Genesis, clusters: Clusters) -> None:
-    """Add what the gates compare with: the tables `run`, `rule`, `quote_cap` and `membership`."""
-    policy = genesis.profile.to_record(genesis.pairs)[0]
+def add_context(
+    connection: duckdb.DuckDBPyConnection, genesis: Genesis, clusters: Clusters, profiles: Sequence[Governed] = ()
+) -> None:
+    """Add what the gates compare with: the tables `run`, `rule`, `quote_cap` and `membership`.
+
+    `rule` and `quote_cap` have a row, or one per currency, for each stretch of blocks that one profile governed; `profiles` are
+    these stretches, by default the genesis' profile for all blocks.
+    """
+    stretches = profiles or (Governed(genesis.profile, 1, 2**62),)
+    policies = [stretch.profile.to_record(genesis.pairs)[0] for stretch in stretches]
+    bounds = {"first_n": [stretch.first_n for stretch in stretches], "last_n": [stretch.last_n for stretch in stretches]}
     run = {name: [getattr(genesis, name)] for name in ("account_id", "mode_id", "first_t", "last_t", "interval_t")}
-    rules = {name: [int(policy["rules"][name])] for name in policy["rules"].dtype.names}
-    quotes = {"quote_id": list(range(QUOTES))} | {
-        name: [int(policy["quotes"][q][name]) for q in range(QUOTES)] for name in ("cap_ppm", "cap_e8")
-    }
+    rules = bounds | {name: [int(p["rules"][name]) for p in policies] for name in policies[0]["rules"].dtype.names}
+    quotes = {name: [n for n in values for _ in range(QUOTES)] for name, values in bounds.items()}
+    quotes |= {"quote_id": list(range(QUOTES)) * len(policies)}
+    quotes |= {name: [int(p["quotes"][q][name]) for p in policies for q in range(QUOTES)] for name in ("cap_ppm", "cap_e8")}
     # version 0: before the first membership every instrument shares cluster 0
     versions = np.concatenate([np.zeros((1, INSTRUMENTS), np.int64), clusters.rows["cluster_id"].reshape(-1, INSTRUMENTS)])
     membership = {

@@ -11,21 +11,25 @@ import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from runtime.adapters.inputs import load_bars, load_clusters, load_forecasts
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
+from runtime.adapters.journaled import event_of
 from runtime.adapters.projections import BATCH_BLOCKS_N, batches, parse_genesis
 from runtime.core import campaign, fees, ledger, orders, outlook, sizing, step, strategy
 from runtime.core import codes as c
-from runtime.core.digest import SECTION, Block
-from runtime.core.records import BY_NAME, E8, HOUR_T, INSTRUMENTS, RECORD_TYPES
+from runtime.core.digest import SECTION, Block, ForecastHash
+from runtime.core.records import BAR, BY_NAME, CLUSTER, E8, FORECAST, HOUR_T, INSTRUMENTS, RECORD_TYPES
+from runtime.desk import Desk
 from runtime.engine import RunInputs, Sweep, new_out
 from runtime.errors import InvariantError, UsageError, VerificationError
+from runtime.genesis import Genesis
 from runtime.ops.explain_gates import GateLine, gate_lines
-from runtime.verify import BadBlock, ChainVerifier, forecast_hashes
+from runtime.verify import BadBlock, ChainVerifier, JournaledForecasts, forecast_hashes, governed_by
 
 _FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
 REASONS: Final = {
@@ -103,16 +107,16 @@ class Explanation(BaseModel):
 
 
 def explain_block(run_dir: Path, home: Path, seq_n: int, symbol: str = "") -> Explanation:
-    """Explain one block of a backtest.
+    """Explain one block.
 
     Args:
         run_dir: the run.
-        home: home folder with the core inputs.
+        home: home folder with the core inputs of a backtest; a paper run carries its own.
         seq_n: the block.
         symbol: also explain this instrument, when the block wrote nothing about it.
 
     Raises:
-        UsageError: there is no such block or symbol, or the run is no backtest.
+        UsageError: there is no such block or symbol.
         DataError, VerificationError: the journal or an input is missing or not what its hashes say.
         InvariantError: the explanation does not come to the core's own result: a defect of the explanation.
     """
@@ -120,24 +124,30 @@ def explain_block(run_dir: Path, home: Path, seq_n: int, symbol: str = "") -> Ex
     try:
         genesis = parse_genesis(journal.genesis(), run_dir)
         head_n = journal.head().seq_n
-        if not 1 <= seq_n <= head_n or genesis.mode_id != c.MODE_BACKTEST or (symbol and symbol not in genesis.symbols):
+        if not 1 <= seq_n <= head_n or (symbol and symbol not in genesis.symbols):
             raise UsageError(
                 f"block {seq_n} {symbol}".rstrip(),
-                expected=f"a block from 1 to {head_n} of a backtest, and one of {', '.join(genesis.symbols)}",
+                expected=f"a block from 1 to {head_n}, and one of {', '.join(genesis.symbols)}",
                 action='list signals with ballast sql RUN "SELECT block_seq_n, symbol, action FROM v_trade_signal"',
             )
-        bars, close_t = load_bars(home, genesis.bars_digest)
-        forecasts, clusters = load_forecasts(home, genesis.forecasts_digest), load_clusters(home, genesis.clusters_digest)
-        inputs = RunInputs(genesis, bars, close_t, forecasts, clusters)
-        block, previous_hash, kinds, records = _follow(journal, inputs, seq_n)
+        if genesis.mode_id == c.MODE_BACKTEST:
+            bars, close_t = load_bars(home, genesis.bars_digest)
+            forecasts, clusters = load_forecasts(home, genesis.forecasts_digest), load_clusters(home, genesis.clusters_digest)
+            inputs = RunInputs(genesis, bars, close_t, forecasts, clusters)
+            block, previous_hash, kinds, records = _follow(journal, genesis, forecast_hashes(forecasts), seq_n)
+            moment = _state_before(inputs, kinds)
+        else:
+            block, previous_hash, _, records = _follow(journal, genesis, JournaledForecasts(), seq_n)
+            moment = _state_folded(genesis, journal, block)
     finally:
         journal.close()
-    sweep, event = _state_before(inputs, kinds)
-    after, payload = _apply(sweep, event)
+    after, payload = _apply(moment)
     touched = {int(r.values["instrument_id"].split()[0]) for r in records if "instrument_id" in r.values}
     shown = {s for s, name in enumerate(genesis.symbols) if s in touched or name == symbol}
-    decisions = _decisions(inputs, sweep, event, shown, records, after) if event[0]["kind_id"] == c.EV_BARS else []
-    desk = sweep.states[0]["desk"]
+    event = moment.event
+    decides = event[0]["kind_id"] == c.EV_BARS
+    decisions = _decisions(genesis, moment, shown, records, after) if decides else []
+    desk = moment.states[0]["desk"]
     return Explanation(
         run_id=run_dir.resolve().name,
         block=seq_n,
@@ -155,14 +165,23 @@ def explain_block(run_dir: Path, home: Path, seq_n: int, symbol: str = "") -> Ex
     )
 
 
-def _follow(journal: SqliteJournal, inputs: RunInputs, seq_n: int) -> tuple[Block, bytes, list[int], list[Record]]:
+class _Moment(NamedTuple):
+    """POLICY [1] and STATE [1] before a block, its EVENT [1], and the bars, forecasts and memberships that came with it."""
+
+    policies: Any
+    states: Any
+    event: Any
+    rows: tuple[Any, Any, Any]
+
+
+def _follow(
+    journal: SqliteJournal, genesis: Genesis, lookup: ForecastHash, seq_n: int
+) -> tuple[Block, bytes, list[int], list[Record]]:
     """Verify the chain up to a block; return it, the hash before it, the kinds of all blocks so far, and its records."""
-    lookup = forecast_hashes(inputs.forecasts)
-    policy_digest = bytes.fromhex(inputs.genesis.policy_digest)
-    verifier = ChainVerifier(inputs.genesis.hash, journal.owner, policy_digest, lookup)
+    verifier = ChainVerifier(genesis.hash, journal.owner, bytes.fromhex(genesis.policy_digest), lookup)
     hashes: dict[str, list[bytes]] = {record.name: [bytes(32)] for record in RECORD_TYPES}
     kinds: list[int] = []
-    previous, last = inputs.genesis.hash, None
+    previous, last = genesis.hash, None
     rows = {}
     for blocks in batches(journal.read(1, seq_n), BATCH_BLOCKS_N):
         found = verifier.follow(blocks)
@@ -175,7 +194,7 @@ def _follow(journal: SqliteJournal, inputs: RunInputs, seq_n: int) -> tuple[Bloc
             hashes[name] += row_hashes
         kinds += [block.kind_id for block in blocks]
         for before, block in pairwise([last, *blocks]):
-            previous, last = (before.block_hash if before else inputs.genesis.hash), block
+            previous, last = (before.block_hash if before else genesis.hash), block
         rows = {name: table[found.block_seq_n[name] == seq_n] for name, table in found.tables.items()}
     if last is None or last.seq_n != seq_n:
         raise VerificationError(
@@ -188,27 +207,27 @@ def _follow(journal: SqliteJournal, inputs: RunInputs, seq_n: int) -> tuple[Bloc
             parents = {}
             for parent, column in BY_NAME[name].parents:
                 if parent == "policy":
-                    parents[parent] = inputs.genesis.policy_digest
+                    parents[parent] = verifier.policy_digest.hex()
                 elif parent == "forecast":
                     known = int(row["forecast_t"])
                     parents[parent] = lookup(int(row["instrument_id"]), known).hex() if known else ""
                 elif row[column]:
                     parents[f"{parent} {int(row[column])}"] = hashes[parent][int(row[column])].hex()
-            values = {field: _shown(inputs, name, field, int(row[field])) for field in row.dtype.names}
+            values = {field: _shown(genesis, name, field, int(row[field])) for field in row.dtype.names}
             records.append(Record(table=name, values=values, row_hash=hashes[name][int(row[0])].hex(), parents=parents))
     return last, previous, kinds, records
 
 
-def _shown(inputs: RunInputs, table: str, field: str, value: int) -> str:
-    symbols = inputs.genesis.symbols
+def _shown(genesis: Genesis, table: str, field: str, value: int) -> str:
+    symbols = genesis.symbols
     label = BY_NAME[table].names.get(field, {}).get(value)
     if field == "instrument_id" and 0 <= value < len(symbols):
         label = symbols[value]
     return f"{value} {label}" if label else str(value)
 
 
-def _state_before(inputs: RunInputs, kinds: list[int]) -> tuple[Sweep, Any]:
-    """Return a sweep whose state is the one before the last block of `kinds`, and that block's EVENT [1]."""
+def _state_before(inputs: RunInputs, kinds: list[int]) -> _Moment:
+    """Return the moment before the last block of `kinds`."""
     before = kinds[:-1]
     events_n = sum(kind != c.EV_FILL for kind in before)
     fills_n = 0
@@ -222,7 +241,21 @@ def _state_before(inputs: RunInputs, kinds: list[int]) -> tuple[Sweep, Any]:
     for n in range(fills_n):  # the venue's fills between the last event and this block
         fill = ahead.out.event[n : n + 1]
         step.step(sweep.policies, sweep.states, new_out(), fill, *_rows(sweep, fill))
-    return sweep, ahead.out.event[fills_n : fills_n + 1].copy()
+    event = ahead.out.event[fills_n : fills_n + 1].copy()
+    return _Moment(sweep.policies, sweep.states, event, _rows(sweep, event))
+
+
+def _state_folded(genesis: Genesis, journal: SqliteJournal, block: Block) -> _Moment:
+    """Return the moment before a block of a chain that carries its inputs."""
+    desk = Desk.fold(genesis, journal.read(1, block.seq_n - 1) if block.seq_n > 1 else ())
+    event = event_of(block)
+    policies = governed_by(event).to_record(genesis.pairs) if event.kind_id == c.EV_POLICY else desk.policy
+    brought = (
+        np.zeros(INSTRUMENTS, kind) if rows is None else rows
+        for rows, kind in ((event.bars, BAR), (event.forecasts, FORECAST), (event.clusters, CLUSTER))
+    )
+    bars, forecasts, clusters = (np.ascontiguousarray(rows) for rows in brought)
+    return _Moment(policies, desk.state, event.record, (bars, forecasts, clusters))
 
 
 def _rows(sweep: Sweep, event: Any) -> tuple[Any, Any, Any]:
@@ -232,28 +265,26 @@ def _rows(sweep: Sweep, event: Any) -> tuple[Any, Any, Any]:
     return bars, forecasts, clusters
 
 
-def _apply(sweep: Sweep, event: Any) -> tuple[bytes, bytes]:
-    """Return the state and the payload that the core makes of the event; the sweep stays where it is."""
-    states, out = sweep.states.copy(), new_out()
-    step.step(sweep.policies, states, out, event, *_rows(sweep, event))
+def _apply(moment: _Moment) -> tuple[bytes, bytes]:
+    """Return the state and the payload that the core makes of the event; the moment stays as it is."""
+    states, out = moment.states.copy(), new_out()
+    step.step(moment.policies, states, out, moment.event, *moment.rows)
     counted = [(record, int(out.n[0][record.name])) for record in RECORD_TYPES]
     sections = [SECTION.pack(r.code, n) + getattr(out, r.name)[:n].tobytes() for r, n in counted if n]
     return states.tobytes(), b"".join(sections)
 
 
-def _decisions(
-    inputs: RunInputs, sweep: Sweep, event: Any, shown: set[int], records: list[Record], after: bytes
-) -> list[Decision]:
+def _decisions(genesis: Genesis, moment: _Moment, shown: set[int], records: list[Record], after: bytes) -> list[Decision]:
     """Walk through a BARS event as `step.on_bars` does, and look at each instrument of `shown` when its turn comes."""
     found: list[Decision] = []
     signals = {int(r.values["instrument_id"].split()[0]): r.values for r in records if r.table == "trade_signal"}
 
     def look(states: Any, s: int, arrived: bool, before_id: int) -> None:
         if s in shown:
-            found.append(_decision(inputs, sweep.policies[0], states.copy()[0], s, arrived, before_id, signals.get(s)))
+            found.append(_decision(genesis, moment.policies[0], states.copy()[0], s, arrived, before_id, signals.get(s)))
 
-    states = sweep.states.copy()
-    _walk(sweep.policies[0], states, event, _rows(sweep, event), look)
+    states = moment.states.copy()
+    _walk(moment.policies[0], states, moment.event, moment.rows, look)
     if hashlib.sha256(states.tobytes()).digest() != hashlib.sha256(after).digest():
         raise InvariantError(
             "the explanation's walk through the event ends in another state than the core's",
@@ -295,7 +326,7 @@ def _walk(
 
 
 def _decision(
-    inputs: RunInputs, policy: Any, state: Any, s: int, arrived: bool, before_id: int, signal: dict[str, str] | None
+    genesis: Genesis, policy: Any, state: Any, s: int, arrived: bool, before_id: int, signal: dict[str, str] | None
 ) -> Decision:
     position, forecast = state["positions"][s], state["forecasts"][s]
     seen = {
@@ -329,7 +360,7 @@ def _decision(
         if action in {c.NONE, c.HOLD, c.DIP_WAIT}:
             outcome = "recorded; no order is asked for"
     return Decision(
-        symbol=inputs.genesis.symbols[s],
+        symbol=genesis.symbols[s],
         forecast={name: int(forecast[name]) for name in forecast.dtype.names},
         forecast_t=int(position["forecast_t"]),
         new_forecast=arrived,

@@ -2,7 +2,7 @@
 
 Integers only: sums and products are HUGEINT, `//` is integer division, nothing is DOUBLE. Beside the projections the
 queries read what `runtime/ops/check.py` adds from the genesis and the inputs: `run` (account, mode, first and last hour,
-interval), `rule` (the profile's rules, one row), `quote_cap`, `membership` (cluster of each instrument per version).
+interval), `rule` and `quote_cap` (the profile's rules and caps from block `first_n` to `last_n`), `membership` (cluster of each instrument per version).
 
 Codes are written as `{c.NAME}` of `runtime/core/codes.py` and filled in once, below.
 """
@@ -68,14 +68,15 @@ WHERE b.seq_n IS NULL OR b.seq_n <> b.n OR b.records_n <> coalesce(h.rows_n, 0)"
         + _each(f"""SELECT '{{t}}', t.{{id}}, t.at_t, b.at_t, t.block_seq_n FROM {{t}} t LEFT JOIN block b ON b.seq_n = t.block_seq_n
 WHERE t.at_t IS DISTINCT FROM b.at_t OR t.hour_t <> t.at_t - t.at_t % {HOUR_T} OR t.origin_hour_t > t.hour_t
 OR t.origin_hour_t % {HOUR_T} <> 0""")),
-    Gate("every_hour_has_states", "Every hour from the first to the last has one BARS block with one portfolio and one risk state.",
-        f"""WITH hours AS (SELECT unnest(range(first_t, last_t + 1, interval_t)) AS at_t FROM run),
+    Gate("every_hour_has_states",
+        "Every BARS block has one portfolio and one risk state; in a backtest every hour from the first to the last has one block.",
+        f"""WITH hours AS (SELECT unnest(range(first_t, last_t + 1, interval_t)) AS at_t FROM run WHERE mode_id = {c.MODE_BACKTEST}),
 bars AS (SELECT at_t, seq_n FROM block WHERE kind_id = {c.EV_BARS}),
 p AS (SELECT block_seq_n, count(*) AS n FROM portfolio_hourly_state GROUP BY ALL),
 r AS (SELECT block_seq_n, count(*) AS n FROM risk_hourly_state GROUP BY ALL)
 SELECT coalesce(h.at_t, b.at_t) AS at_t, b.seq_n AS block_seq_n, coalesce(p.n, 0) AS portfolio_n, coalesce(r.n, 0) AS risk_n
 FROM hours h FULL JOIN bars b ON b.at_t = h.at_t LEFT JOIN p ON p.block_seq_n = b.seq_n LEFT JOIN r ON r.block_seq_n = b.seq_n
-WHERE h.at_t IS NULL OR b.seq_n IS NULL OR coalesce(p.n, 0) <> 1 OR coalesce(r.n, 0) <> 1
+WHERE (h.at_t IS NULL AND EXISTS (SELECT 1 FROM hours)) OR b.seq_n IS NULL OR coalesce(p.n, 0) <> 1 OR coalesce(r.n, 0) <> 1
 UNION ALL SELECT s.at_t, s.block_seq_n, 1, 0 FROM portfolio_hourly_state s LEFT JOIN risk_hourly_state k
 ON k.portfolio_state_id = s.state_id WHERE k.block_seq_n IS DISTINCT FROM s.block_seq_n"""),
 )  # fmt: skip
@@ -108,7 +109,7 @@ closing AS (SELECT block_seq_n, quote_id, after_e8 FROM entry WHERE entry_id = l
 newest AS (SELECT block_seq_n, max(entry_id) AS entry_id FROM cash_ledger GROUP BY ALL),
 q AS (SELECT s.state_id, s.block_seq_n, s.ledger_entry_id, k.quote_id,
 CASE k.quote_id WHEN 0 THEN s.cash_usd_e8 WHEN 1 THEN s.cash_cad_e8 ELSE s.cash_usdc_e8 END AS shown_e8
-FROM portfolio_hourly_state s, quote_cap k)
+FROM portfolio_hourly_state s JOIN quote_cap k ON s.block_seq_n BETWEEN k.first_n AND k.last_n)
 SELECT q.state_id, q.quote_id, q.shown_e8, coalesce(l.after_e8, 0) AS ledger_e8, q.ledger_entry_id, n.entry_id, q.block_seq_n
 FROM q ASOF LEFT JOIN closing l ON l.quote_id = q.quote_id AND l.block_seq_n <= q.block_seq_n
 ASOF LEFT JOIN newest n ON n.block_seq_n <= q.block_seq_n
@@ -215,7 +216,8 @@ CAPS: Final = (
 ELSE p.pv_e8::HUGEINT * rule.budget_cap_ppm // 1000000 END AS budget_e8,
 CASE WHEN rule.total_cap_e8 > 0 THEN least(p.pv_e8::HUGEINT * rule.total_cap_ppm // 1000000, rule.total_cap_e8)
 ELSE p.pv_e8::HUGEINT * rule.total_cap_ppm // 1000000 END AS total_e8
-FROM risk_hourly_state k JOIN portfolio_hourly_state p ON p.state_id = k.portfolio_state_id, rule) k
+FROM risk_hourly_state k JOIN portfolio_hourly_state p ON p.state_id = k.portfolio_state_id
+JOIN rule ON k.block_seq_n BETWEEN rule.first_n AND rule.last_n) k
 LEFT JOIN ({_ADMITTED}) a ON a.block_seq_n = k.block_seq_n
 WHERE k.total_cap_e8 <> k.total_e8 OR (a.block_seq_n IS NOT NULL AND k.total_used_e8 > least(k.total_cap_e8, k.budget_e8))"""),
     Gate("cluster_cap", "In each hour that admitted a buy, its cluster's marks plus open buys are within the cluster cap.",
@@ -229,7 +231,7 @@ WHERE e.state_id IS NULL OR e.membership_n <> v.version_n OR e.exposure_e8::HUGE
 min(cap_e8) AS low_e8, max(cap_e8) AS high_e8 FROM cluster_exposure_hourly_state GROUP BY ALL)
 SELECT p.state_id, p.gross_e8, s.exposure_e8, k.total_used_e8, s.flying_e8, s.high_e8 AS cap_e8, p.block_seq_n
 FROM portfolio_hourly_state p JOIN risk_hourly_state k ON k.portfolio_state_id = p.state_id
-LEFT JOIN sums s ON s.portfolio_state_id = p.state_id, rule
+LEFT JOIN sums s ON s.portfolio_state_id = p.state_id JOIN rule ON p.block_seq_n BETWEEN rule.first_n AND rule.last_n
 WHERE coalesce(s.exposure_e8, 0) <> p.gross_e8 OR coalesce(s.flying_e8, 0) <> k.total_used_e8::HUGEINT - p.gross_e8
 OR (s.portfolio_state_id IS NOT NULL AND (s.low_e8 <> s.high_e8 OR s.high_e8 <> CASE WHEN rule.cluster_cap_e8 > 0
 THEN least(p.pv_e8::HUGEINT * rule.cluster_cap_ppm // 1000000, rule.cluster_cap_e8)
@@ -250,7 +252,7 @@ CASE a.quote_id WHEN {c.USD} THEN k.used_usd_e8 WHEN {c.CAD} THEN k.used_cad_e8 
 CASE WHEN q.cap_e8 > 0 THEN least(p.pv_e8::HUGEINT * q.cap_ppm // 1000000, q.cap_e8)
 ELSE p.pv_e8::HUGEINT * q.cap_ppm // 1000000 END AS cap_e8
 FROM a JOIN risk_hourly_state k ON k.block_seq_n = a.block_seq_n JOIN portfolio_hourly_state p ON p.state_id = k.portfolio_state_id
-JOIN quote_cap q ON q.quote_id = a.quote_id)
+JOIN quote_cap q ON q.quote_id = a.quote_id AND a.block_seq_n BETWEEN q.first_n AND q.last_n)
 SELECT u.quote_id, u.marked_e8, r.reserved_e8, u.cap_e8, u.block_seq_n FROM used u
 ASOF LEFT JOIN running r ON r.quote_id = u.quote_id AND r.block_seq_n <= u.block_seq_n
 WHERE u.marked_e8::HUGEINT + CASE WHEN {_NO_RATES} THEN coalesce(r.reserved_e8, 0) ELSE 0 END > u.cap_e8"""),
@@ -268,7 +270,7 @@ ASOF LEFT JOIN held h ON h.instrument_id = w.instrument_id AND h.block_seq_n <= 
 WHERE coalesce(h.qty_e8, 0) = 0 GROUP BY ALL),
 open AS (SELECT k.*, p.open_n AS shown_n FROM risk_hourly_state k JOIN portfolio_hourly_state p ON p.state_id = k.portfolio_state_id)
 SELECT k.state_id, k.open_n, coalesce(f.n, 0) AS first_buys_n, k.positions_max_n, k.block_seq_n FROM open k
-LEFT JOIN first_buys f ON f.block_seq_n = k.block_seq_n, rule
+LEFT JOIN first_buys f ON f.block_seq_n = k.block_seq_n JOIN rule ON k.block_seq_n BETWEEN rule.first_n AND rule.last_n
 WHERE k.positions_max_n <> rule.positions_max_n OR k.open_n <> k.shown_n OR k.open_n + coalesce(f.n, 0) > k.positions_max_n"""),
 )  # fmt: skip
 

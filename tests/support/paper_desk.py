@@ -128,12 +128,13 @@ class PaperDesk:
     def _take(self, event: Event) -> None:
         block = self.desk.apply(event)
         self.journal.append([block])
+        approved = self.desk.approved(self.journal)  # before an answer makes the next block
         ended = decode_payload(block.payload).get("order_request", np.zeros(0, BAR))
         for row in ended:
             if row["status_id"] in (c.O_CANCELLING, c.O_CANCELLED, c.O_EXPIRED, c.O_DUST):
                 answers = self.venue.cancel(self.sent[int(row["order_id"])])
                 self._say(answers if row["status_id"] == c.O_CANCELLING else ())
-        for order in self.desk.approved(self.journal):
+        for order in approved:
             self.sent[order.terms.order_id] = order
             self._say(self.venue.submit(order))
 
