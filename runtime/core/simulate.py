@@ -85,15 +85,22 @@ def match_book(policy: Any, state: Any, s: int, prices: Any, quantities: Any) ->
     share = policy["rules"]["participation_ppm"]
     qty = 0
     cost = 0
+    first_price = 0
+    last_price = 0
     for k in range(prices.shape[0]):
         beyond = o["side_id"] == BUY and prices[k] > o["limit_price_e8"]
         if quantities[k] <= 0 or beyond or qty == o["left_e8"]:
             break
         take = imin(round_down(mul_floor(quantities[k], share, PPM), lot), o["left_e8"] - qty)
+        if take > 0:
+            first_price = prices[k] if qty == 0 else first_price
+            last_price = prices[k]
         qty += take
         cost = add(cost, mul_ceil(take, prices[k], E8) if o["side_id"] == BUY else mul_floor(take, prices[k], E8))
     if qty == 0:
         return 0, 0, 0
+    if first_price == last_price:  # an average over one level would be off by the rounding of its cost
+        return qty, first_price, prices[0]
     if o["side_id"] == BUY:
         return qty, imin(mul_ceil(cost, E8, qty), o["limit_price_e8"]), prices[0]
     return qty, mul_floor(cost, E8, qty), prices[0]

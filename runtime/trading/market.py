@@ -123,7 +123,7 @@ class MarketDesk:
         self._renew_quotes(at_t, received_ns)
         forecasts = self._forecasts(open_t, close_t, at_t)
         chain.take(events.bars(at_t, open_t, rows[0], *forecasts), received_ns)
-        self.clusters_if_due(received_ns)
+        self.clusters_if_due(at_t, received_ns)
         self._check_market(received_ns)
 
     def _forecasts(self, open_t: int, close_t: int, at_t: int) -> tuple[Rows | None, bytes]:
@@ -147,7 +147,7 @@ class MarketDesk:
         if fresh:
             self.chain.take_all(fresh, received_ns)
 
-    def clusters_if_due(self, received_ns: int) -> None:
+    def clusters_if_due(self, at_t: int, received_ns: int) -> None:
         """Take in the membership that the grid asks for after the last bars: every `step_n` bars from the first ones on."""
         past, interval_t = self.chain.past, self.hours.interval_t
         if past.first_open_t < 0:
@@ -156,21 +156,20 @@ class MarketDesk:
         if past.clusters_n >= due_n:
             return
         panel = self.tail.panel(past.last_open_t, self.forecaster.window_n)
-        at_t = self.chain.now_t()
         self.chain.take(events.clusters(at_t, due_n, self.forecaster.memberships(panel)), received_ns)
 
     # ---- orders and time ---------------------------------------------------------------------------------------
 
     def show_books(self, received_ns: int) -> None:
-        """Let every open order meet the book that it may take from now."""
-        if not self.running:
+        """Let every open order meet the book that it may take from now, in the order of the instruments.
+
+        Between the end of an hour and its bars nothing is filled: that book belongs to the next hour, as in a backtest.
+        """
+        now_ms = self.clock.now_ms()
+        if not self.running or self._bars_first(now_ms):
             return
         latency_t = int(self.chain.desk.policy[0]["rules"]["latency_t"])
-        now_ms = self.clock.now_ms()
-        for order_id in sorted(self.venue.open):
-            known = self.venue.open.get(order_id)
-            if known is None:
-                continue
+        for known in sorted(self.venue.open.values(), key=lambda o: o.order.terms.instrument_id):
             view = self.books.usable(known.order.terms.instrument_id, now_ms, self.health.feed.skew_ms)
             now_t = self.chain.now_t()
             if view is not None and self.venue.meets(known, view, now_t, latency_t):
@@ -210,6 +209,16 @@ class MarketDesk:
     def beat_due_ms(self, now_ms: int) -> int:
         """Return when the next heartbeat is due; it lets the bars of the hour go first, for a while."""
         due_ms = (self.beat_t + self.settings.heartbeat_t) * 1_000
-        close_ms = self.hours.close_t * 1_000
-        patience_ms = close_ms + 2 * self.settings.bar_grace_ms + 1_000
-        return patience_ms if close_ms <= max(due_ms, now_ms) < patience_ms else due_ms
+        return self.after_bars_ms(max(due_ms, now_ms), due_ms)
+
+    def after_bars_ms(self, at_ms: int, due_ms: int) -> int:
+        """Return when something due at a time may be done: not while the bars of an hour are awaited."""
+        return self._patience_ms() if self._bars_first(at_ms) else due_ms
+
+    def _patience_ms(self) -> int:
+        """Return until when other events wait for the bars of an hour that is over."""
+        return self.hours.close_t * 1_000 + 2 * self.settings.bar_grace_ms + 1_000
+
+    def _bars_first(self, at_ms: int) -> bool:
+        """Return whether an hour is over at a time, and its bars are still awaited."""
+        return self.hours.close_t * 1_000 <= at_ms < self._patience_ms()

@@ -56,8 +56,9 @@ class Session:
         panel = self._market.tail.panel(newest_t - interval_t, warm_n)
         rows, close_t = bars_to_core(panel, chain.desk.genesis.symbols)
         for bar_rows, at_t in zip(rows, close_t.tolist(), strict=True):
-            chain.take(events.bars(max(at_t, chain.desk.now_t), at_t - interval_t, bar_rows), received_ns)
-            self._market.clusters_if_due(received_ns)
+            taken_t = max(at_t, chain.desk.now_t)
+            chain.take(events.bars(taken_t, at_t - interval_t, bar_rows), received_ns)
+            self._market.clusters_if_due(taken_t, received_ns)
         self._begin(received_ns)
 
     def wait_for(self, missing_n: int) -> None:
@@ -91,7 +92,7 @@ class Session:
         if skipped_n:
             self._hooks.log("hours that no venue gives any more", {"hours_n": skipped_n})
         self._chain.take_answers(self._venue.resolve(self._chain.desk), received_ns)
-        market.clusters_if_due(received_ns)
+        market.clusters_if_due(self._chain.now_t(), received_ns)
         market.beat(received_ns)
         market.close_hours(received_ns)
 

@@ -47,7 +47,7 @@ class Timetable:
     def due_ms(self) -> int:
         """Return when something is due next."""
         now_ms, desk = self._clock.now_ms(), self._desk
-        due = [self._housekeeping_t * 1_000]
+        due = [self._housekeeping_ms(now_ms)]
         if self.opened and not self._probing:
             due.append(self._probe_ms)
         if self.opened and not self._fetching and self._session.needs_history:
@@ -74,7 +74,7 @@ class Timetable:
                 self._fetch(0)
         if desk.running and now_ms >= desk.beat_due_ms(now_ms):
             desk.beat(received_ns)
-        if now_ms >= self._housekeeping_t * 1_000:
+        if now_ms >= self._housekeeping_ms(now_ms):
             self._keep_house(received_ns)
 
     # ---- bars that have not come -------------------------------------------------------------------------------
@@ -115,6 +115,10 @@ class Timetable:
     def _next_housekeeping_t(self) -> int:
         now_t, at_t = self._clock.now_t(), self._settings.housekeeping_t
         return (now_t - at_t) // DAY_T * DAY_T + DAY_T + at_t
+
+    def _housekeeping_ms(self, now_ms: int) -> int:
+        due_ms = self._housekeeping_t * 1_000
+        return self._desk.after_bars_ms(max(due_ms, now_ms), due_ms) if self._desk.running else due_ms
 
     def _keep_house(self, received_ns: int) -> None:
         """Compare the exchange with the desk, forget old bars, rotate logs, and read the last day's bars again."""

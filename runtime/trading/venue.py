@@ -194,10 +194,14 @@ class Venue:
         return news
 
     def mismatch(self, desk: Desk) -> str:
-        """Return how the exchange's resting orders differ from the core's acknowledged ones; empty when they do not."""
+        """Return how the exchange's resting orders differ from the core's open ones; empty when they do not.
+
+        What the exchange has must be open here with the same quantity left; what it acknowledged it must have.
+        """
         orders = desk.state[0]["orders"]
-        acked = orders[(orders["order_id"] != 0) & (orders["acked_n"] != 0) & (orders["status_id"] != O_RETRYING)]
-        ours = {int(o["order_id"]): int(o["left_e8"]) for o in acked}
+        sent = orders[(orders["order_id"] != 0) & (orders["status_id"] != O_RETRYING)]
+        ours = {int(o["order_id"]): int(o["left_e8"]) for o in sent}
+        acked = {int(o["order_id"]) for o in sent if o["acked_n"] != 0}
         theirs = self._exchange.resting()
-        wrong = sorted(i for i in ours.keys() | theirs.keys() if ours.get(i) != theirs.get(i))
+        wrong = sorted(i for i in theirs.keys() | acked if ours.get(i) != theirs.get(i))
         return f"order {wrong[0]}: {ours.get(wrong[0])} left here, {theirs.get(wrong[0])} at the venue" if wrong else ""

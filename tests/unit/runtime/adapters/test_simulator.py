@@ -95,3 +95,31 @@ def test_two_orders_of_one_instrument_are_a_broken_invariant() -> None:
     venue.submit(first)
     with pytest.raises(InvariantError, match="second order"):
         venue.submit(second)
+
+
+def test_a_fill_from_one_level_has_that_levels_price() -> None:
+    o = office(participation_ppm=100_000)
+    (order,) = o.approve()
+    venue = SimulatedExchange(o.desk.policy)
+    venue.submit(order)
+    price = 100 * E8 + 1
+    venue.on_book(0, order.terms.approved_t + 1, np.array([price], np.int64), np.array([10**6 * E8], np.int64))
+    (fill,) = venue.receive()
+    assert fill.price_e8 == fill.reference_e8 == price, "the average of a rounded cost would be one unit beyond it"
+
+
+def test_a_restored_venue_holds_what_the_desk_holds() -> None:
+    o = office(participation_ppm=100_000)
+    (order,) = o.approve()
+    venue = SimulatedExchange(o.desk.policy)
+    open_t = order.terms.approved_t
+    left = order.terms.qty_e8 // 2
+    venue.restore(o.desk.states, [(order, left, open_t + 2)])
+    assert venue.resting() == {order.terms.order_id: left}
+    venue.on_bars(o.desk.bars(100), open_t, open_t + 3_600)
+    assert venue.receive() == (), "it was filled in that bar already"
+    venue.on_bars(o.desk.bars(100), open_t + 3_600, open_t + 7_200)
+    (fill,) = venue.receive()
+    assert fill.qty_e8 == left
+    venue.restore(o.desk.states, [])
+    assert venue.resting() == {}
