@@ -215,6 +215,7 @@ def test_what_is_not_there_is_named(api: Served, path: str, status: int, said: s
 
 
 def test_metrics_are_numbers_of_the_desk(api: Served) -> None:
+    api.get("/portfolio/summary")
     text = api.ask("GET", "/metrics").body.decode()
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     view = api.desk.view
