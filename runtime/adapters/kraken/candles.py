@@ -74,23 +74,27 @@ class Candles:
         held[bar.open_t] = Held(bar, trades_n)
         return None
 
-    def close(self, until_t: int) -> Closing:
-        """Deliver what is held of the intervals that ended by `until_t`; in each instrument the first hole stops it."""
+    def close(self, until_t: int, *, held: bool = True) -> Closing:
+        """Deliver what is held of the intervals that ended by `until_t` (unless not `held`: then all are missing).
+
+        In each instrument the first hole stops it.
+        """
         bars: list[ClosedBar] = []
         missing: list[int] = []
         for n in range(len(self.next_t)):
-            bars += self._deliver(n, until_t)
+            bars += self.deliver(n, until_t) if held else []
             if self.next_t[n] + self._interval_t <= until_t:
                 missing.append(n)
         return Closing(bars, missing)
 
-    def fill(self, instrument_id: int, told: rest.Candles, until_t: int) -> tuple[list[ClosedBar], str]:
+    def fill(self, instrument_id: int, told: rest.Candles, until_t: int, *, held: bool = True) -> tuple[list[ClosedBar], str]:
         """Take what REST told of an instrument; return the bars this closes and a word about a hole that nobody can fill.
 
         Args:
             instrument_id: whose.
             told: the answer to a question for the next bar and all later ones.
             until_t: end of the intervals that have closed.
+            held: whether what is held may follow it.
         """
         next_t, hole = self.next_t[instrument_id], ""
         closed: list[ClosedBar] = []
@@ -103,7 +107,7 @@ class Candles:
         for bar in told.bars:
             if bar.open_t == self.next_t[instrument_id] and bar.open_t + self._interval_t <= until_t:
                 closed += [self._give(bar)]
-        closed += self._deliver(instrument_id, until_t)
+        closed += self.deliver(instrument_id, until_t) if held else []
         return closed, hole
 
     def _quiet(self, instrument_id: int, until_t: int) -> list[ClosedBar]:
@@ -112,7 +116,8 @@ class Candles:
             found += [self._give(rest.quiet_bar(instrument_id, open_t, "rest"))]
         return found
 
-    def _deliver(self, instrument_id: int, until_t: int) -> list[ClosedBar]:
+    def deliver(self, instrument_id: int, until_t: int) -> list[ClosedBar]:
+        """Deliver what is held of one instrument until the first hole."""
         held, found = self._held[instrument_id], []
         while (open_t := self.next_t[instrument_id]) in held and open_t + self._interval_t <= until_t:
             found.append(self._give(held[open_t].bar))

@@ -35,6 +35,8 @@ WAITING_MAX_N: Final = 10_000
 """Events that may wait for the consumer before books that newer ones replace are dropped."""
 FILLS_AT_ONCE_N: Final = 4
 AGAIN_S_MAX: Final = 5.0
+UNCONFIRMED_N: Final = 3
+"""Answers of REST without a bar that the stream has told; then the stream is believed."""
 
 
 class KrakenMarketData:
@@ -306,7 +308,7 @@ class KrakenMarketData:
             self._again_s = asyncio.get_running_loop().time() + min(self._settings.probe_s, AGAIN_S_MAX)
             return
         self._closed_t = until_t
-        closing = self._candles.close(until_t)
+        closing = self._candles.close(until_t, held=not self._settings.confirm)
         for bar in closing.bars:
             self._emit(bar)
         for n in closing.missing:
@@ -316,25 +318,31 @@ class KrakenMarketData:
 
     async def _fill(self, instrument_id: int) -> None:
         """Ask REST for the next bars of an instrument until none is missing."""
-        pair, failed_n = self._pairs[instrument_id], 0
+        failed_n = 0
         while (since_t := self._candles.next_t[instrument_id]) + self._interval_t <= self._closed_t:
-            until_t = self._closed_t
-            said = "the venue has not closed it yet"
-            try:
-                async with self._fills:
-                    found = await self._rest.candles(instrument_id, pair.altname, pair.names, self._interval_t, since_t)
-                closed, hole = self._candles.fill(instrument_id, found, until_t)
-                for bar in closed:
-                    self._emit(bar)
-                if hole:
-                    self._notice(NoticeKind.GAP, instrument_id, hole)
-            except EnvironmentFailure as e:
-                said = e.got
+            said = await self._fill_once(instrument_id, since_t, held=not self._settings.confirm or failed_n >= UNCONFIRMED_N)
             if self._candles.next_t[instrument_id] == since_t:
                 failed_n += 1
                 if failed_n == 1:
                     self._notice(NoticeKind.GAP, instrument_id, f"the bar of {since_t} is not known: {said}")
                 await asyncio.sleep(min(pause_s(self._settings, failed_n, self._random), AGAIN_S_MAX))
+
+    async def _fill_once(self, instrument_id: int, since_t: int, *, held: bool) -> str:
+        """Deliver what one answer closes, and with `held` what the stream told; return why that may have been nothing."""
+        pair, until_t = self._pairs[instrument_id], self._closed_t
+        try:
+            async with self._fills:
+                told = await self._rest.candles(instrument_id, pair.altname, pair.names, self._interval_t, since_t)
+        except EnvironmentFailure as e:
+            for bar in self._candles.deliver(instrument_id, until_t):
+                self._emit(bar)
+            return e.got
+        closed, hole = self._candles.fill(instrument_id, told, until_t, held=held)
+        for bar in closed:
+            self._emit(bar)
+        if hole:
+            self._notice(NoticeKind.GAP, instrument_id, hole)
+        return "the venue has not closed it yet"
 
     def _filled(self, instrument_id: int, task: asyncio.Task[None]) -> None:
         del self._filling[instrument_id]

@@ -24,6 +24,9 @@ class FeedSettings:
     """Whether the trades of the market are followed."""
     settle_ms: int = 2_000
     """A bar counts as closed when the venue, asked so long after its end, has answered; its later changes are notices."""
+    confirm: bool = True
+    """Whether REST is asked for every closed bar before it is delivered: a candle's last update may have been lost without a trace.
+    Where REST does not answer, the candle of the stream is taken. Without it REST is asked only for what the stream did not tell."""
     probe_s: float = 3.0
     """Silence after which the venue is asked for a sign of life; it beats every second."""
     answer_s: float = 5.0
@@ -51,10 +54,11 @@ class FeedSettings:
 
     @classmethod
     def stepped(cls, *, seed: int = 0, trades: bool = False) -> FeedSettings:
-        """Return what suits a local Kraken whose time is stepped: no waiting for stragglers, short deadlines, no pacing."""
+        """Return what suits a local Kraken whose time is stepped in whole bars: no stragglers, short deadlines, no pacing."""
         return cls(
             trades=trades,
             settle_ms=0,
+            confirm=False,
             probe_s=0.25,
             answer_s=0.5,
             connect_s=2.0,

@@ -13,6 +13,7 @@ import pytest
 from runtime.adapters.clock import ManualClock
 from runtime.adapters.kraken import feed as feed_module
 from runtime.adapters.kraken.feed import KrakenMarketData
+from runtime.adapters.kraken.rest import Candles
 from runtime.adapters.kraken.settings import FeedSettings
 from runtime.adapters.local_kraken.faults import Fault, FaultPlan, Switch
 from runtime.adapters.local_kraken.ladder import BookShape
@@ -275,7 +276,7 @@ def test_a_defect_of_the_feed_is_raised_to_its_consumer(tmp_path: Path, monkeypa
     class Defect(Exception):
         pass
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise Defect
 
     async def scene(name: str) -> None:
@@ -354,5 +355,47 @@ def test_a_trade_carries_exact_integers(tmp_path: Path) -> None:
                 assert (ours.price_e8, ours.qty_e8) == (int(theirs.price * 10**8), int(theirs.qty * 10**8))
                 assert ours.venue_ms == theirs.time_ns // 10**6
                 assert (ours.side_id == feed_module.BUY) == (theirs.side == "buy")
+
+    asyncio.run(scene())
+
+
+def test_a_candle_whose_last_update_was_lost_is_told_right_by_rest(tmp_path: Path) -> None:
+    """Every trade speaks, some updates of candles are lost or come late: the confirmed bar is the file's all the same."""
+
+    async def scene() -> int:
+        plan = FaultPlan(1)
+        settings = replace(QUICK, confirm=True)
+        folder = write_market(tmp_path, n=2, quiet=3)
+        async with stage(folder, symbols=PAIR, faults=plan, settings=settings, batch_ms=0) as place:
+            plan.add(Switch(Fault.WS_GAP, place="ohlc", every_n=2))
+            plan.add(Switch(Fault.WS_LATE, place="ohlc", every_n=3))
+            for _ in range(3):
+                for minutes_n in (29, 1, 29):
+                    place.local.advance(place.local.now_ns + minutes_n * 60 * NS)
+                await place.step_to(place.local.now_ns + 60 * NS)
+            return place.seen.require_bars(folder, START_T, 3)
+
+    assert asyncio.run(scene()) == 6
+
+
+@pytest.mark.parametrize("lagging", [False, True])
+def test_without_rest_the_stream_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lagging: bool) -> None:
+    """REST does not answer, or goes on telling of older bars only."""
+
+    async def older(*_: object) -> Candles:
+        return Candles([], START_T - 10 * HOUR_T, full=False)
+
+    async def scene() -> None:
+        plan = FaultPlan(1)
+        settings = replace(QUICK, confirm=True, rest_attempts_n=1)
+        folder = write_market(tmp_path, n=2)
+        async with stage(folder, symbols=PAIR, faults=plan, settings=settings) as place:
+            if lagging:
+                monkeypatch.setattr(place.feed._rest, "candles", older)
+            else:
+                plan.add(Switch(Fault.BUSY, place="OHLC", every_n=1))
+            await place.step()
+            assert {bar.origin for bar in place.seen.bars.values()} == {"ws"}
+            place.seen.require_bars(folder, START_T, 1)
 
     asyncio.run(scene())
