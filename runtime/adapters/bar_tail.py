@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS bar (
     open_t INTEGER NOT NULL, instrument_id INTEGER NOT NULL, cells BLOB NOT NULL, PRIMARY KEY (open_t, instrument_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS correction (
+    open_t INTEGER NOT NULL, instrument_id INTEGER NOT NULL, cells BLOB NOT NULL, PRIMARY KEY (open_t, instrument_id)
+) WITHOUT ROWID;
 """
 _CELLS: Final = struct.Struct("<5d")
 
@@ -78,7 +81,8 @@ class BarTail:
     def put(self, bars: Sequence[ClosedBar]) -> list[ClosedBar]:
         """Keep bars and return those of them that say something else than what is already kept, which stays.
 
-        A quiet bar (all NaN) is kept as the statement that there is none.
+        What they say is put on record beside it, in the table `correction`: `ballast divergence` compares with it. A quiet bar
+        (all NaN) is kept as the statement that there is none.
 
         Raises:
             EnvironmentFailure: the file cannot be written; the bars are kept in memory.
@@ -103,6 +107,9 @@ class BarTail:
             fresh.append((bar.open_t, bar.instrument_id, _CELLS.pack(*cells)))
         if fresh:
             self._write("INSERT INTO bar VALUES (?, ?, ?)", fresh)
+        if changed:
+            corrections = [(bar.open_t, bar.instrument_id, _CELLS.pack(*bar[2:7])) for bar in changed]
+            self._write("INSERT OR REPLACE INTO correction VALUES (?, ?, ?)", corrections)
         return changed
 
     def seed(self, panel: BarPanel) -> None:
@@ -160,7 +167,8 @@ class BarTail:
         if self._first_t is None or before_t <= self._first_t:
             return
         drop_n = min(-(-(before_t - self._first_t) // self._interval_t), self._rows_n)
-        self._write("DELETE FROM bar WHERE open_t < ?", [(self._first_t + drop_n * self._interval_t,)])
+        for table in ("bar", "correction"):
+            self._write(f"DELETE FROM {table} WHERE open_t < ?", [(self._first_t + drop_n * self._interval_t,)])  # noqa: S608  ours
         self._cells, self._put = self._cells[drop_n:].copy(), self._put[drop_n:].copy()
         self._rows_n -= drop_n
         self._first_t = self._first_t + drop_n * self._interval_t if self._rows_n else None

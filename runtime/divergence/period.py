@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.codes import (
+    EV_BUNDLE,
     EV_SESSION,
     MODE_BACKTEST,
     O_CANCELLING,
@@ -23,7 +24,7 @@ from runtime.core.records import INSTRUMENTS, ORDER, STATE
 from runtime.desk import Desk
 from runtime.difference import first_difference
 from runtime.errors import InvariantError, UsageError
-from runtime.event import Event
+from runtime.event import BundleNote, Event
 from runtime.genesis import Genesis
 from runtime.policy import FeeTier
 from runtime.progress import Report, silent
@@ -47,16 +48,14 @@ class Record(Protocol):
     def forecasts(self, open_t: int) -> ForecastsAt | None:
         """Return the forecasts made on the bars opened at a time; `None` off the models' grid, or when they cannot be made."""
 
-    @property
-    def forecaster(self) -> bool:
-        """Whether forecasts can be made at all: the bundle is at hand."""
+    def makes(self, open_t: int) -> bool:
+        """Return whether forecasts on these bars can be made: the bundle and all bars of the window are at hand."""
 
 
 class NoRecord:
     """Nothing is on record but the journal itself."""
 
     window_n = 0
-    forecaster = False
 
     def bars(self, open_t: int) -> Rows | None:  # noqa: ARG002  the port's signature
         """Return `None`."""
@@ -65,6 +64,10 @@ class NoRecord:
     def forecasts(self, open_t: int) -> ForecastsAt | None:  # noqa: ARG002  the port's signature
         """Return `None`."""
         return None
+
+    def makes(self, open_t: int) -> bool:  # noqa: ARG002  the port's signature
+        """Return that they cannot be made."""
+        return False
 
 
 class Journaled(NamedTuple):
@@ -96,6 +99,7 @@ class Period:
         down: when the daemon was down.
         bars: BAR [INSTRUMENTS] as seen, by opening time, of the whole journal: the last one of a time counts.
         fees: fee schedule before the first event.
+        bundles: what made the forecasts from a block on, of the whole journal.
         parity: empty when every block of the journal is what the core computes, else the first difference.
     """
 
@@ -110,6 +114,7 @@ class Period:
     down: list[Downtime] = field(default_factory=list)
     bars: dict[int, Rows] = field(default_factory=dict)
     fees: tuple[FeeTier, ...] = ()
+    bundles: list[tuple[int, BundleNote]] = field(default_factory=list)
     parity: str = ""
 
     @property
@@ -121,6 +126,23 @@ class Period:
     def value_e8(self) -> int:
         """Portfolio value at the end, in the base currency."""
         return int(portfolio_value(self.final[0]))
+
+    @property
+    def bundle(self) -> BundleNote | None:
+        """What makes the forecasts when the period begins, or is activated first in it."""
+        first_n = self.events[0].seq_n if self.events else 0
+        before = [note for seq_n, note in self.bundles if seq_n < first_n]
+        return before[-1] if before else next((note for _, note in self.bundles), None)
+
+    @property
+    def switched_n(self) -> int:
+        """First block of the period from which another bundle makes the forecasts than `bundle`; 0: none does."""
+        first_n = self.events[0].seq_n if self.events else 0
+        mine = self.bundle
+        other = (
+            seq_n for seq_n, note in self.bundles if seq_n >= first_n and mine and note.manifest_digest != mine.manifest_digest
+        )
+        return next(other, 0)
 
     def restarted(self, close_t: int, seq_n: int) -> bool:
         """Return whether a bar's hour ended while the daemon was down, so that block `seq_n` took it in after the restart."""
@@ -202,6 +224,8 @@ class _Reader:
             period.end_t = block.at_t
         if event.bars is not None:
             period.bars[int(event.record[0]["value_n"])] = event.bars
+        if event.kind_id == EV_BUNDLE and desk.bundle is not None:
+            period.bundles.append((block.seq_n, desk.bundle))
         self._note_downtime(event, block)
         return True
 

@@ -120,7 +120,8 @@ class Backdrop:
         changed = [t for t in sorted(taken) if not np.array_equal(self.record_bars[t], period.bars[t])]
         unknown = [t for t in holes if self.record.bars(t) is None]
         # without the bundle a forecast that the daemon was too late to make cannot be made; nor one on corrected bars
-        unmade = [] if self.record.forecaster else sorted({*late, *(set(holes) - set(unknown)), *changed})
+        wanted = {*late, *(set(holes) - set(unknown)), *changed}
+        unmade = [t for t in wanted if not self.record.makes(t)]
         return Hours(*(tuple(sorted(hours)) for hours in (late, missed, absent, changed, unknown, unmade)))
 
     def _last_words(self) -> dict[Key, int]:
@@ -160,6 +161,8 @@ class Backdrop:
             return []
         if stage < Stage.DATA and not late:
             event = self._on_record(open_t, event)
+        if stage < Stage.OPERATOR and not late:
+            event = self._without_switch(seq_n, open_t, event)
         timely = stage < Stage.LATENCY and not late
         return [Item(seq_n, event, min(open_t + self.interval_t, event.at_t) if timely else event.at_t)]
 
@@ -168,10 +171,21 @@ class Backdrop:
         rows = self.record_bars[open_t]
         span_t = self.record.window_n * self.interval_t
         touched = any(open_t - span_t < t <= open_t for t in (*self.hours.changed, *self.hours.absent))
-        made = self.record.forecasts(open_t) if touched else None
-        if made is None:
-            return bars(seen.at_t, open_t, rows, seen.forecasts, seen.feature_digest)
-        return bars(seen.at_t, open_t, rows, *made)
+        event = bars(seen.at_t, open_t, rows, seen.forecasts, seen.feature_digest)
+        return self._made_again(open_t, event) if touched else event
+
+    def _made_again(self, open_t: int, event: Event) -> Event:
+        """Return an hour's event with the forecasts that the bundle makes on the bars of record, where it can."""
+        if not self.record.makes(open_t):
+            return event
+        forecasts, feature_digest = self.record.forecasts(open_t) or (None, b"")
+        return bars(
+            event.at_t, open_t, event.bars if event.bars is not None else self.record_bars[open_t], forecasts, feature_digest
+        )
+
+    def _without_switch(self, seq_n: int, open_t: int, event: Event) -> Event:
+        """Return an hour's event with the forecasts of the period's first bundle, if an operator activated another since."""
+        return self._made_again(open_t, event) if 0 < self.period.switched_n < seq_n else event
 
     def _healed(self, stage: Stage) -> list[Item]:
         """Return the hours that a daemon which was never down would have seen."""

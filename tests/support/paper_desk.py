@@ -147,7 +147,6 @@ class Known:
     """A record of the market as it was: its bars, and the forecasts that the bundle makes of them."""
 
     window_n = 24
-    forecaster = True
 
     def __init__(self, inputs: RunInputs) -> None:
         self.inputs = inputs
@@ -158,6 +157,10 @@ class Known:
         n = int(np.searchsorted(self.inputs.close_t, open_t + self.inputs.genesis.interval_t))
         found = n < len(self.inputs.close_t) and int(self.inputs.close_t[n]) == open_t + self.inputs.genesis.interval_t
         return self.inputs.bars[n] if found else None
+
+    def makes(self, open_t: int) -> bool:
+        """Return whether the hour is one of the market's."""
+        return self.bars(open_t) is not None
 
     def forecasts(self, open_t: int) -> ForecastsAt | None:
         """Return the forecasts of an hour."""

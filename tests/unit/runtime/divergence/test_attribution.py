@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -211,7 +213,7 @@ def test_the_kill_switch_is_the_operator(inputs: RunInputs, fills: list[np.void]
     """No entries for three days; one that was just sent is taken back."""
     hour = hour_of(inputs, int(fills[4]["at_t"])) - 1
 
-    def kill(value: int) -> object:
+    def kill(value: int) -> Callable[[int], list[Event]]:
         return lambda at_t: [ev.control(at_t, c.SWITCH_KILL, value, clerk())]
 
     found = report(inputs, Plant(after={hour: kill(c.KILL_OPERATOR), hour + 72: kill(0)}))
