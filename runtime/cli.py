@@ -27,6 +27,7 @@ PLAIN: Final = None
 """Help pages are plain text: rich's help renderer alone imports for longer than everything else a help page needs."""
 BUILT_INS: Final = {
     "audit": "runtime.commands.audit:audit",
+    "bundle": "runtime.commands.bundle:bundle",
     "check": "runtime.commands.check:check",
     "doctor": "runtime.commands.doctor:doctor",
     "kraken": "runtime.commands.kraken:kraken",

@@ -127,20 +127,21 @@ def _no_keyring(found: str) -> EnvironmentFailure:
 
 
 def _from_file(path: Path) -> SigningKey:
-    made = False
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        made = True
+    made = not os.path.lexists(path)
+    if made:
         _make_file(path)
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not make us wait
+        try:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+                raise _unusable(path, "it is not a file of yours alone")
+            content = os.read(fd, 1_000)
+        finally:
+            os.close(fd)
     except OSError as e:
         raise _unusable(path, e.strerror or str(e)) from e
-    with os.fdopen(fd, "rb") as f:
-        about = os.fstat(f.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
-            raise _unusable(path, "it is not a file of yours alone")
-        return _key(f.read(1_000).decode("ascii", "replace").strip(), "file", made=made)
+    return _key(content.decode("ascii", "replace").strip(), "file", made=made)
 
 
 def _make_file(path: Path) -> None:

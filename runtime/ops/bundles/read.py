@@ -209,7 +209,7 @@ def _read(path: Path, name: str, bytes_max: int, found: Mapping[str, int]) -> by
     if name not in found:
         raise BundleRefused(Reason.MISSING, f"{name} in {path.name}", expected="every file of the bundle")
     try:
-        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = os.open(path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as f:
             content = f.read(bytes_max + 1)
     except OSError as e:
@@ -244,7 +244,7 @@ def load(sealed: SealedBundle) -> LoadedBundle:
         BundleRefused: it is not.
     """
     manifest = sealed.manifest
-    _check_compatible(manifest)
+    check_compatible(manifest)
     for name in REQUIRED:
         if name not in sealed.files:
             raise BundleRefused(Reason.MISSING, f"{name} in the manifest", expected=f"at least {', '.join(REQUIRED)}")
@@ -293,7 +293,12 @@ def _in(folder: str, sealed: SealedBundle) -> dict[str, bytes]:
     return {name: content for name, content in sealed.files.items() if name.startswith(f"{folder}/")}
 
 
-def _check_compatible(manifest: m.Manifest) -> None:
+def check_compatible(manifest: m.Manifest) -> None:
+    """Refuse a bundle for another version of ballast, or proven with another source than the one that would decide here.
+
+    Raises:
+        BundleRefused: it is one.
+    """
     here, app = deciding_source_digest(), version("ballast")
     try:
         within = SpecifierSet(manifest.compatibility.app).contains(app, prereleases=True)

@@ -256,7 +256,7 @@ def find_bundle(home: Path, text: str) -> Path:
     if len(found) == 1:
         return next(iter(found.values()))
     raise UsageError(
-        f"{len(found) or 'no'} bundle{'s' if len(found) != 1 else ''} named {text!r} in {home}",
+        f"{len(found) or 'no'} bundle{'s' if len(found) > 1 else ''} named {text!r} in {home}",
         expected=f"one of: {', '.join(sorted(found or known)) or 'none: there are no bundles'}",
         action="promote a run with `ballast promote`, or give the folder's name",
     )
