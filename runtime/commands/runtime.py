@@ -137,6 +137,7 @@ def status(*, home: Home = None, json: Json = False) -> None:
     """Show mode, health, head, feed, profile and paper days on one screen; from the journals when no daemon runs."""
     from runtime.commands.runtime_screen import print_running, print_stopped
     from runtime.home import home_path
+    from runtime.ops.api_client import ControlClient
     from runtime.ops.endpoint import read_endpoint
     from runtime.ops.idle import idle_accounts
     from runtime.ops.lock import holder
@@ -154,7 +155,7 @@ def status(*, home: Home = None, json: Json = False) -> None:
     if endpoint is None or endpoint.pid != found.pid:
         about: JsonObject = {"state": "starting"}
     else:
-        about = _client(folder).get("/runtime/status")
+        about = ControlClient(endpoint).get("/runtime/status")
     if json:
         print_json({"running": True, "pid": found.pid, "url": endpoint.url if endpoint else None, **about})
     else:
@@ -278,11 +279,12 @@ def _settings(
 def _client(home: Path) -> ControlClient:
     from runtime.ops.api_client import ControlClient
     from runtime.ops.endpoint import read_endpoint
+    from runtime.ops.lock import holder
 
-    endpoint = read_endpoint(home)
-    if endpoint is None:
+    found, endpoint = holder(home), read_endpoint(home)
+    if found is None or endpoint is None or endpoint.pid != found.pid:
         raise EnvironmentFailure(
-            f"no control API in {home}", expected="a running daemon", action="start one with `ballast runtime start`"
+            f"no daemon trades in {home}", expected="a running daemon", action="start one with `ballast runtime start`"
         )
     return ControlClient(endpoint)
 

@@ -53,7 +53,8 @@ class DaemonLock:
         """
         path = runtime_path(home) / LOCK_NAME
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.chmod(0o700)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as e:
             raise _unusable(path, e) from e

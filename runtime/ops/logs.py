@@ -27,6 +27,8 @@ DEPTH_MAX: Final = 12
 TEXT_MAX: Final = 20_000
 """Longest text that is written; a longer one is cut, and says so."""
 
+CHATTY: Final = ("uvicorn", "asyncio", "ccxt")
+"""Libraries of which only warnings are of interest."""
 NAME_MAX: Final = 200
 
 _WORDS: Final = (
@@ -193,6 +195,8 @@ def configure(home: Path, *, bytes_max: int, files_n: int, level: str, to_stderr
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -7,7 +7,10 @@ import json
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from runtime.errors import EnvironmentFailure
+
 ANSWER_S: Final = 5.0
+ANSWER_BYTES_MAX: Final = 10_000
 
 
 class LocalTime(NamedTuple):
@@ -18,9 +21,13 @@ class LocalTime(NamedTuple):
 
 
 def local_time(url: str) -> LocalTime | None:
-    """Return the virtual time of a local Kraken; `None` for anything that publishes none, so that the system's clock holds.
+    """Return the virtual time of a local Kraken; `None` for an address that is not of this machine, whose time is the system's.
 
-    Only plain http on this machine can be one (`settings.venue_address`); nothing else is asked.
+    Only plain http on this machine can be one (`settings.venue_address`), and it always tells its time: guessing another one would put
+    events of the present behind those of a replayed past.
+
+    Raises:
+        EnvironmentFailure: nothing there tells its time.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
@@ -28,9 +35,13 @@ def local_time(url: str) -> LocalTime | None:
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=ANSWER_S)
     try:
         connection.request("GET", "/control/now")
-        said = json.loads(connection.getresponse().read(10_000))
+        said = json.loads(connection.getresponse().read(ANSWER_BYTES_MAX))
         return LocalTime(int(said["now_ns"]), float(said["speed"]))
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as e:
+        raise EnvironmentFailure(
+            f"no local Kraken at {url}: {str(e) or type(e).__name__}",
+            expected="one that tells its virtual time",
+            action="start it with `ballast kraken serve --port PORT`, or correct --venue",
+        ) from e
     finally:
         connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def test_a_killed_holder_holds_nothing(home: Path, other: subprocess.Popen[str])
     assert holder(home) is None
     taken = DaemonLock.take(home, 9)
     assert holder(home) == Holder(os.getpid(), 9)
+    assert stat.S_IMODE(runtime_path(home).stat().st_mode) == 0o700
     taken.release()
     taken.release()
     assert holder(home) is None

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from runtime.errors import EnvironmentFailure
 from runtime.ops.venues import LocalTime, local_time
 
 
@@ -42,12 +43,18 @@ def test_a_local_kraken_tells_its_time(answering: tuple[str, list[bytes]]) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"no", b"[]", b"{}", b'{"now_ns": null, "speed": 1}'])
-def test_what_tells_no_time_has_none(answering: tuple[str, list[bytes]], content: bytes) -> None:
+def test_what_tells_no_time_is_no_local_kraken(answering: tuple[str, list[bytes]], content: bytes) -> None:
     url, said = answering
     said.append(content)
-    assert local_time(url) is None
+    with pytest.raises(EnvironmentFailure, match="no local Kraken at"):
+        local_time(url)
 
 
-@pytest.mark.parametrize("url", ["https://api.kraken.com", "http://127.0.0.1:9", "nothing"])
+def test_nobody_there() -> None:
+    with pytest.raises(EnvironmentFailure, match="ballast kraken serve"):
+        local_time("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["https://api.kraken.com", "nothing"])
 def test_nobody_else_is_asked(url: str) -> None:
     assert local_time(url) is None
