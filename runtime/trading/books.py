@@ -22,6 +22,10 @@ class Quote(NamedTuple):
         return (self.ask_e8 - self.bid_e8) * PPM // self.bid_e8
 
 
+Told = tuple[int, int, int]
+"""Time, bid and ask of a journaled quote."""
+
+
 class Seen(NamedTuple):
     """A book, and when it came by our clock."""
 
@@ -30,12 +34,11 @@ class Seen(NamedTuple):
 
 
 class Books:
-    """Sound books by instrument, and what of them was journaled."""
+    """Sound books by instrument."""
 
     def __init__(self, settings: TradingSettings) -> None:
         self._settings = settings
         self._seen: dict[int, Seen] = {}
-        self._told: dict[int, tuple[int, Quote]] = {}
 
     def take(self, view: BookView, now_ms: int) -> bool:
         """Keep a book; a crossed or one-sided one makes the instrument's book unknown. Return whether it was kept."""
@@ -66,27 +69,16 @@ class Books:
         view = self.usable(instrument_id, now_ms, skew_ms)
         return None if view is None else Quote(int(view.bids[0, 0]), int(view.asks[0, 0]))
 
-    def moved(self, instrument_id: int, quote: Quote) -> bool:
-        """Return whether bid or ask is further from the last journaled quote than the threshold, or none was journaled."""
-        told = self._told.get(instrument_id)
+    def moved(self, quote: Quote, told: Told | None) -> bool:
+        """Return whether bid or ask is further from the last journaled quote than the threshold."""
         if told is None:
-            return True
+            return False
         bound = self._settings.quote_move_ppm
-        pairs = zip(quote, told[1], strict=True)
-        return any(abs(new - old) * PPM > bound * old for new, old in pairs)
+        return any(abs(new - old) * PPM > bound * old for new, old in zip(quote, told[1:], strict=True))
 
-    def told_before(self, instrument_id: int) -> bool:
-        """Return whether a quote of the instrument was ever journaled."""
-        return instrument_id in self._told
-
-    def to_renew(self, instrument_id: int, now_t: int) -> bool:
+    def to_renew(self, told: Told | None, now_t: int) -> bool:
         """Return whether the last journaled quote is older than the setting allows before a decision."""
-        told = self._told.get(instrument_id)
         return told is None or now_t - told[0] > self._settings.quote_refresh_t
-
-    def told(self, instrument_id: int, at_t: int, quote: Quote) -> None:
-        """Remember what was journaled."""
-        self._told[instrument_id] = (at_t, quote)
 
     def unknown(self, instruments_n: int, now_ms: int, skew_ms: int) -> tuple[int, ...]:
         """Return the instruments without a usable book."""

@@ -63,11 +63,9 @@ class MarketDesk:
         if not self.running:
             return
         quote = self.books.quote(s, now_ms, self.health.feed.skew_ms)
-        if quote is not None and self.books.told_before(s) and self.books.moved(s, quote):
+        if quote is not None and self.books.moved(quote, self.chain.past.quoted.get(s)):
             held = self.chain.desk.state[0]["positions"][s]["qty_e8"] > 0
-            at_t = self.chain.now_t()
-            self.chain.take(events.quote(at_t, s, *quote, moved=bool(held)), received_ns)
-            self.books.told(s, at_t, quote)
+            self.chain.take(events.quote(self.chain.now_t(), s, *quote, moved=bool(held)), received_ns)
 
     def on_bar(self, bar: ClosedBar, received_ns: int) -> None:
         """Keep a bar for its hour; close the hour when it was the last one."""
@@ -141,9 +139,8 @@ class MarketDesk:
         fresh: list[Event] = []
         for s in range(len(self.hours.symbols)):
             quote = self.books.quote(s, now_ms, self.health.feed.skew_ms)
-            if quote is not None and self.books.to_renew(s, at_t):
+            if quote is not None and self.books.to_renew(self.chain.past.quoted.get(s), at_t):
                 fresh.append(events.quote(at_t, s, *quote))
-                self.books.told(s, at_t, quote)
         if fresh:
             self.chain.take_all(fresh, received_ns)
 

@@ -105,6 +105,7 @@ class Hooks:
         on_block: a block is durable.
         paper_days: progress towards the live account.
         rotate_logs: once a day.
+        snapshots: folder for a stored desk, once a day and at every stop; none without it.
         log: a line of the structured log.
         keep_evidence: store what a halt was about, under a name.
     """
@@ -114,6 +115,7 @@ class Hooks:
     on_block: Callable[[Event, Block], None] = _nothing
     paper_days: Callable[[], PaperDays] = PaperDays
     rotate_logs: Callable[[], None] = _nothing
+    snapshots: Path | None = None
     log: Callable[[str, LogFields], None] = _nothing
     keep_evidence: Callable[[str, bytes], None] = _nothing
 

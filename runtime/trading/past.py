@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_FILL, EV_SESSION
+from runtime.core.codes import EV_BARS, EV_CLUSTERS, EV_FILL, EV_QUOTE, EV_SESSION
 from runtime.core.digest import Block
 from runtime.event import Event, Note
 from runtime.trading.commands import Receipt
@@ -27,6 +27,7 @@ class Past:
         ended_by: who wrote the last SESSION event; empty before the first.
         first_open_t, last_open_t: opening times of the first and last BARS event; -1 before the first.
         clusters_n: version of the last membership.
+        quoted: time, bid and ask of the last QUOTE event, by instrument.
         filled_t: time of the last fill, by instrument.
         forecasts: FORECAST [INSTRUMENTS] that came last, their time and the digest of their features.
     """
@@ -37,6 +38,7 @@ class Past:
     first_open_t: int = -1
     last_open_t: int = -1
     clusters_n: int = 0
+    quoted: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     filled_t: dict[int, int] = field(default_factory=dict)
     forecasts: npt.NDArray[np.void] | None = None
     forecast_t: int = 0
@@ -51,6 +53,8 @@ class Past:
                 self.first_open_t = self.last_open_t
             if event.forecasts is not None:
                 self.forecasts, self.forecast_t, self.feature_digest = event.forecasts, block.at_t, event.feature_digest
+        elif block.kind_id == EV_QUOTE:
+            self.quoted[int(record["instrument_id"])] = (block.at_t, int(record["price_e8"]), int(record["reference_e8"]))
         elif block.kind_id == EV_FILL:
             self.filled_t[int(record["instrument_id"])] = block.at_t
         elif block.kind_id == EV_CLUSTERS:

@@ -15,6 +15,7 @@ from runtime.trading.market import MarketDesk
 from runtime.trading.needs import Hooks, Start
 from runtime.trading.operator import Refused, bundle_event, event_of, session_event
 from runtime.trading.past import SYSTEM
+from runtime.trading.recovery import store_snapshot
 from runtime.trading.view import RunState
 
 
@@ -172,6 +173,8 @@ class Session:
         if self.state == "running":
             note = Note(actor=SYSTEM, reason=reason)
             self._chain.take(session_event(self._chain.now_t(), note, self._start.session, "stop"), received_ns)
+            if self._hooks.snapshots is not None:
+                store_snapshot(self._hooks.snapshots, self._chain.desk)
         self._market.running = False
         self.state, self.reasons = "stopped", (reason,)
 

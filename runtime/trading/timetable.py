@@ -11,6 +11,7 @@ from runtime.trading.inbox import Fetched, Inbox, Measured, Reread
 from runtime.trading.market import MarketDesk
 from runtime.trading.needs import Hooks
 from runtime.trading.readers import fetch, measure, read_again
+from runtime.trading.recovery import store_snapshot
 from runtime.trading.session import Session
 
 DAY_T: Final = 86_400
@@ -69,7 +70,7 @@ class Timetable:
             self._spawn(measure(self._market, self._inbox))
         if self.opened and not self._fetching and now_ms >= self._fetch_from_ms:
             if self._session.needs_history:
-                self._fetch(self._settings.warm_up_n)
+                self._fetch(max(self._settings.warm_up_n, self._settings.catch_up_n))
             elif desk.running and now_ms >= desk.fetch_due_ms():
                 self._fetch(0)
         if desk.running and now_ms >= desk.beat_due_ms(now_ms):
@@ -80,7 +81,10 @@ class Timetable:
     # ---- bars that have not come -------------------------------------------------------------------------------
 
     def _fetch(self, before_n: int) -> None:
-        """Read the bars of every hour that has closed and is not whole; for a new account all of the `before_n` hours before."""
+        """Read the bars of every hour that has closed and is not whole.
+
+        A new account reads all of the `before_n` hours before: they fill the tail up to where the bundle's own bars end.
+        """
         hours = self._desk.hours
         until_t = max(self._clock.now_t() // hours.interval_t * hours.interval_t, hours.close_t)
         since_t = hours.next_open_t - before_n * hours.interval_t
@@ -131,6 +135,8 @@ class Timetable:
         kept_n = desk.forecaster.window_n + self._settings.tail_extra_n
         desk.tail.prune(hours.next_open_t - kept_n * hours.interval_t)
         self._hooks.rotate_logs()
+        if self._hooks.snapshots is not None:
+            store_snapshot(self._hooks.snapshots, desk.chain.desk)
         if self.opened and not self._reading:
             self._reading = True
             everyone = tuple(range(len(hours.symbols)))

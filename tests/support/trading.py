@@ -179,7 +179,7 @@ class Bench:
         self.forecaster = ScriptedForecasts(self.inputs.forecasts)
         self.tail = BarTail(self.folder / "bars.sqlite", self.inputs.genesis.symbols, HOUR_T)
         hooks = Hooks(
-            load_bundle=lambda path: self.load_bundle(path),
+            load_bundle=lambda path: self.load_bundle(path),  # noqa: PLW0108  a test may set it later
             bundle_activated=self.told.activated.append,
             on_block=self._on_block,
             rotate_logs=self._rotate,
@@ -238,7 +238,7 @@ class Bench:
     async def settled(self) -> None:
         """Return when the feed is read and the loop has nothing to do."""
         for _ in range(3):
-            while not self.market.queue.empty():
+            while not self.market.queue.empty():  # noqa: ASYNC110  the queue is the loop's to empty, and tells nobody
                 await asyncio.sleep(0)
             await self.trader.settled()
 
