@@ -29,6 +29,7 @@ BUILT_INS: Final = {
     "audit": "runtime.commands.audit:audit",
     "bundle": "runtime.commands.bundle:bundle",
     "check": "runtime.commands.check:check",
+    "divergence": "runtime.commands.divergence:divergence",
     "doctor": "runtime.commands.doctor:doctor",
     "kraken": "runtime.commands.kraken:kraken",
     "policy": "runtime.commands.policy:policy",

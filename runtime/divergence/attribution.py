@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, field_serializer
 
 from runtime.core.codes import SIDE_NAMES
 from runtime.divergence.course import Course, Key, OrderResult
@@ -19,9 +19,9 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @field_serializer("*", when_used="json")
-    def _exact(self, value: object) -> object:
-        """Write integers that JSON numbers may not carry as text, as everywhere in this project."""
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53 else value
+    def _exact(self, value: object, info: FieldSerializationInfo) -> object:
+        """Write money and quantities as text, as everywhere in this project: JSON numbers end at 2**53."""
+        return str(value) if isinstance(value, int) and info.field_name.endswith("_e8") else value
 
 
 class CauseAmount(_Frozen):
@@ -97,6 +97,7 @@ class Divergence(_Frozen):
         tables: record types compared row by row; acknowledgements left out.
         equal: no row differs.
         hours: what the journal does not have as a backtest would.
+        forecasts: why forecasts cannot be made again, empty when they can.
     """
 
     run_id: str
@@ -112,6 +113,7 @@ class Divergence(_Frozen):
     tables: tuple[TableDifference, ...] = ()
     equal: bool = False
     hours: HourCounts = HourCounts(late=0, missed=0, absent=0, changed=0, unknown=0, unmade=0)
+    forecasts: str = ""
 
     @property
     def explained(self) -> bool:
@@ -119,7 +121,7 @@ class Divergence(_Frozen):
         return self.parity and self.remainder_e8 == 0
 
 
-def attribute(run_id: str, period: Period, record: Record, report: Report = silent) -> Divergence:
+def attribute(run_id: str, period: Period, record: Record, report: Report = silent, forecasts: str = "") -> Divergence:
     """Return the report of a period.
 
     Args:
@@ -127,6 +129,7 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
         period: of a paper journal (`read_period`).
         record: bars and forecasts as they are on record by now.
         report: told which run is done.
+        forecasts: why forecasts cannot be made again, for the report.
 
     Raises:
         ValueError, OverflowError: the core refused an event that every run must be able to take.
@@ -166,6 +169,7 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
         tables=tuple(tables),
         equal=not any(table.first for table in tables),
         hours=_counts(backdrop.hours),
+        forecasts=forecasts,
     )
 
 

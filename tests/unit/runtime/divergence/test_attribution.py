@@ -15,7 +15,8 @@ from runtime.divergence.attribution import Divergence, attribute
 from runtime.divergence.period import NoRecord, Record, read_period
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.errors import UsageError
-from runtime.event import Event, Note
+from runtime.event import BundleNote, Event, Note
+from runtime.inference.bundle import Forecasts
 from runtime.policy import FeeTier, ProfileVersion
 from runtime.ports import VenueEvent
 from tests.support.checks import BUSY
@@ -293,12 +294,32 @@ def test_a_backtest_and_an_empty_period_are_refused(inputs: RunInputs) -> None:
         read_period(inputs.genesis, blocks, int(inputs.close_t[-1]))
 
 
-def test_amounts_beyond_json_are_text(inputs: RunInputs) -> None:
-    """Integers that a JSON number would round are text."""
-    found = replace_values(report(inputs, Plant()))
-    assert found.model_dump(mode="json")["paper_value_e8"] == str(2**53)
+def test_money_is_text_in_json(inputs: RunInputs) -> None:
+    """JSON numbers end at 2**53."""
+    found = report(inputs, Plant())
+    told = found.model_dump(mode="json")
+    assert told["paper_value_e8"] == str(found.paper_value_e8)
+    assert told["causes"][0]["amount_e8"] == "0"
+    assert told["orders"][0]["paper"]["filled_e8"] == str(found.orders[0].paper and found.orders[0].paper.filled_e8)
 
 
-def replace_values(found: Divergence) -> Divergence:
-    """Return a report of a rich account."""
-    return found.model_copy(update={"paper_value_e8": 2**53})
+def test_another_bundle_is_the_operator(inputs: RunInputs) -> None:
+    """Forecasts of another bundle from an hour on, which the first one would have made otherwise."""
+    hour = 60
+
+    def note(name: str) -> Note:
+        digest = ("a" if name == "first" else "b") * 64
+        body = BundleNote(name=name, bundle_hash=digest, feature_set_hash=digest, manifest_digest=digest, signer=digest)
+        return Note(actor="ada", bundle=body)
+
+    after = {0: lambda at_t: [ev.bundle(at_t, 1, note("first"))], hour: lambda at_t: [ev.bundle(at_t, 2, note("second"))]}
+    later = inputs.forecasts.at_t > inputs.close_t[hour]
+    rows = inputs.forecasts.rows.copy()
+    rows["prob_main_ppm"][later] = 1_000_000 - rows["prob_main_ppm"][later]
+    rows["ret_main_ppm"][later] *= -1
+    other = Forecasts(inputs.forecasts.symbols, inputs.forecasts.at_t, rows, inputs.forecasts.feature_digests)
+    traded = RunInputs(inputs.genesis, inputs.bars, inputs.close_t, other, inputs.clusters)
+    found = attribute("run", read_period(inputs.genesis, PaperDesk(traded, Plant(after=after)).run()), Known(inputs))
+    assert found.explained
+    assert set(blamed(found)) == {"operator"}
+    assert blamed(found)["operator"] != 0
