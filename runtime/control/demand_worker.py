@@ -116,10 +116,9 @@ def contributions(task: Task) -> Contributions:
     from runtime.inference import contributions as shap
     from runtime.ops.bundles.keys import trusted_keys
     from runtime.ops.bundles.read import read_bundle
-    from runtime.ops.bundles.store import find_bundle
 
     home = Path(task.home)
-    forecaster = read_bundle(find_bundle(home, task.bundle_id), trusted_keys(home)).forecaster
+    forecaster = read_bundle(bundle_here(home, task.bundle_id), trusted_keys(home)).forecaster
     panel = kept_bars(Path(task.run_dir) / BARS_NAME, task, forecaster.window_n)
     made = forecaster.forecast(panel)
     digest = made[1].hex() if made is not None else "none"
@@ -143,6 +142,23 @@ def contributions(task: Task) -> Contributions:
         signal_id=task.signal_id, symbol=task.symbol, forecast_t=task.forecast_t, feature_digest=digest, verified=True,
         bundle_hash=task.bundle_hash, horizons=tuple(horizons),
     )  # fmt: skip
+
+
+def bundle_here(home: Path, digest: str) -> Path:
+    """Return the folder of a bundle, by its hash or its manifest's digest; nothing in it is verified yet.
+
+    Raises:
+        DataError: it is not here.
+    """
+    from runtime.ops.bundles.store import bundle_of
+
+    path = bundle_of(home, digest)
+    if path is None:
+        raise DataError(
+            f"bundle {digest[:12]} is not here", expected="a promoted or staged bundle of this home",
+            action="`ballast bundle show` lists what is here; stage it with `ballast bundle activate`",
+        )  # fmt: skip
+    return path
 
 
 def kept_bars(path: Path, task: Task, rows_n: int) -> BarPanel:

@@ -18,7 +18,7 @@ from runtime.control import decisions, reads
 from runtime.control import models as m
 from runtime.control import write_models as w
 from runtime.control.app import Desk
-from runtime.control.demand_worker import Task
+from runtime.control.demand_worker import Task, bundle_here
 from runtime.control.guard import Refused, too_many_failures, unauthorised
 from runtime.control.metrics import exposition
 from runtime.control.schema import request_body
@@ -271,9 +271,7 @@ def _add_commands(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     async def activate(request: Request, key: Key) -> m.Receipt:
         def command(body: w.BundleChoice, actor: str) -> c.Command:
-            from runtime.ops.bundles.store import find_bundle
-
-            path = find_bundle(desk.sources.home, body.bundle_hash)
+            path = bundle_here(desk.sources.home, body.bundle_hash)
             return c.ActivateBundle(actor=actor, command_id=key, reason=body.reason, path=path)
 
         return await send(request, key, w.BundleChoice, command)

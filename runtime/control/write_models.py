@@ -55,7 +55,7 @@ class ProfileUpdate(Request):
 class BundleChoice(Reason):
     """Forecast with another bundle from the next block on."""
 
-    bundle_hash: str = Field(pattern=HEX, description="a bundle that was staged and verified before")
+    bundle_hash: str = Field(pattern=HEX, description="bundle hash or manifest digest of a bundle that is here")
 
 
 class ProfileOut(Answer):

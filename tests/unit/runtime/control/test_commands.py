@@ -199,8 +199,8 @@ def test_the_first_own_profile_continues_its_preset(own: Served) -> None:
 
 def test_a_bundle_that_is_not_here_is_refused(api: Served) -> None:
     answer = api.post("/bundle/activate", {"bundle_hash": "cd" * 32}, "bundle-0001")
-    assert answer.status == 422
-    assert "no bundles named" in str(answer.json()["got"])
+    assert answer.status == 404
+    assert "is not here" in str(answer.json()["got"])
 
 
 def test_an_outcome_that_is_not_known_is_said_to_be_so(own: Served) -> None:

@@ -84,7 +84,7 @@ def test_closing_ends_what_is_under_way() -> None:
 def test_a_decision_without_its_bundle_has_no_contributions(api: Served) -> None:
     answer = api.ask("GET", "/decisions/1/contributions")
     assert answer.status == 404
-    assert "no bundles named" in str(answer.json()["got"])
+    assert "is not here" in str(answer.json()["got"])
 
 
 def test_only_decisions_are_explained(api: Served) -> None:
