@@ -44,7 +44,7 @@ class StartCash(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    USD: Amount = "10000"
+    USD: Amount = Field(default="10000", description="decimal text, up to eight decimals")
     CAD: Amount = "0"
     USDC: Amount = "0"
 
@@ -58,7 +58,7 @@ class LogSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     bytes_max: int = Field(default=10_000_000, ge=10_000, le=1_000_000_000, description="size at which a file is rotated")
     files_n: int = Field(default=5, ge=1, le=100, description="rotated files that are kept")
 
