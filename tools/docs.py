@@ -21,6 +21,8 @@ from runtime.fields import GROUPS
 from runtime.inference import feature_spec
 from runtime.policy import PRESETS, PairRules
 from runtime.profiles.leaves import Leaf, leaves
+from tools.docs_api import api_page
+from tools.docs_settings import settings_page
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
@@ -134,10 +136,12 @@ def _without_code(text: str) -> str:
 def generated() -> dict[str, str]:
     """Return the pages that are made from the code: path in the repository -> content."""
     return {
+        "docs/reference/api.md": f"{MADE_BY}\n# Control API\n\n{api_page()}",
         "docs/reference/cli.md": command_page(),
         "docs/reference/features.md": features_page(),
         "docs/reference/policy.md": policy_page(),
         "docs/reference/records.md": records_page(),
+        "docs/reference/runtime-settings.md": f"{MADE_BY}\n{settings_page()}",
     }
 
 

@@ -35,7 +35,10 @@ FAR: Final = 2**53
 Body = TypeVar("Body", bound=BaseModel)
 Time = Annotated[int | None, Query(ge=0, le=FAR, description="seconds UTC, included")]
 SignalId = Annotated[int, Path(ge=1, le=FAR, description="number of the signal")]
-Names = Annotated[list[str] | None, Query(max_length=40)]
+Names = Annotated[list[str] | None, Query(max_length=40, description="names as in the answer; may be given several times")]
+Limit = Annotated[int, Query(ge=1, le=5_000, description="candles at most, the newest")]
+Points = Annotated[int, Query(ge=4, le=5_000, description="points at most, about")]
+Symbol = Annotated[str, Path(max_length=40, description="asset, as in the status")]
 Key = Annotated[
     str, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9_-]{8,64}$", description="the same key is carried out once")
 ]
@@ -119,9 +122,7 @@ def _add_portfolio(app: FastAPI, desk: Desk) -> None:
         return await desk.of_view(request, reads.assets)
 
     @app.get("/portfolio/equity", tags=["portfolio"], summary="Equity over time", response_model=m.Equity)
-    async def equity(
-        request: Request, since_t: Time = None, until_t: Time = None, points: Annotated[int, Query(ge=4, le=5_000)] = 500
-    ) -> Response:
+    async def equity(request: Request, since_t: Time = None, until_t: Time = None, points: Points = 500) -> Response:
         return await desk.of_tables(request, lambda tables, _: decisions.equity(tables, since_t or 0, until_t, points))
 
     @app.get("/predictions/latest", tags=["portfolio"], summary="The last forecasts", response_model=m.Predictions)
@@ -133,9 +134,9 @@ def _add_portfolio(app: FastAPI, desk: Desk) -> None:
     )
     async def candles(
         request: Request,
-        symbol: Annotated[str, Path(max_length=40)],
+        symbol: Symbol,
         since_t: Time = None,
-        limit: Annotated[int, Query(ge=1, le=5_000)] = 500,
+        limit: Limit = 500,
     ) -> Response:
         return await desk.of_tables(request, lambda tables, view: decisions.candles(tables, view, symbol, since_t or 0, limit))
 
@@ -160,7 +161,7 @@ def _add_decisions(app: FastAPI, desk: Desk) -> None:
         since_t: Time = None,
         until_t: Time = None,
         cursor: Annotated[int | None, Query(ge=1, le=FAR, description="of the page before")] = None,
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+        limit: Annotated[int, Query(ge=1, le=1_000, description="decisions at most")] = 100,
     ) -> Response:
         def read(tables: LiveReader, view: RuntimeView) -> d.Timeline:
             gates = decisions.chosen("gate", gate or ())

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from runtime.control import write_models as w
+from runtime.control.events import StreamEvent
 from runtime.control.models import Problem
 from runtime.control.security import COOKIE
 
@@ -51,7 +52,7 @@ def _completed(document: Json) -> Json:
     document["info"]["description"] = DESCRIPTION
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    _, made = models_json_schema([(model, "validation") for model in (*BODIES, Problem)], ref_template=REF)
+    _, made = models_json_schema([(model, "validation") for model in (*BODIES, Problem, StreamEvent)], ref_template=REF)
     for name, schema in made["$defs"].items():
         schemas.setdefault(name, schema)
     schemas.pop("HTTPValidationError", None)
@@ -75,9 +76,13 @@ def _complete(path: str, method: str, operation: Json) -> None:
     if path not in OPEN:
         operation["security"] = [{"launchToken": []}, {"session": []}]
     failures = COMMON | (FOR_WRITES if method == "post" else FOR_READS)
+    if path == "/healthz":
+        failures = {status: failures[status] for status in ("400", "403")}
     content = {"application/json": {"schema": {"$ref": REF.format(model=Problem.__name__)}}}
     for status, words in failures.items():
         found = operation["responses"].get(status, {})
         if status == "422" or "content" not in found:
             operation["responses"][status] = {"description": words, "content": content}
+    if "422" not in failures:
+        operation["responses"].pop("422", None)
     operation["responses"] = dict(sorted(operation["responses"].items()))
