@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bokeh.document import Document
 from bokeh.models import Div, TextInput
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,15 +40,13 @@ class Bus:
     """Sends only what changed.
 
     Args:
-        document: of the session.
         on_message: called with what the page asks for; anything malformed is dropped.
         shown: values that the first response carries.
     """
 
-    def __init__(self, document: Document, on_message: Callable[[Message], None], shown: Mapping[str, str]) -> None:
+    def __init__(self, on_message: Callable[[Message], None], shown: Mapping[str, str]) -> None:
         self.out = Div(text="", visible=False, name="ballast_bus")
         self.command = TextInput(value="", visible=False, name="ballast_command")
-        self._document = document
         self._on_message = on_message
         self._shown = dict(shown)
         self._n = 0

@@ -9,8 +9,12 @@ from typing import Final, NamedTuple
 from reports.dashboards import words
 from reports.dashboards.shapes import Contributions, Decision, Forecast, Gate, Gates, RiskEvent, Signal
 
+AT_LEAST: Final = frozenset({"COST", "LOT_SIZE", "MINIMUM_COST", "AVAILABLE_CASH", "PAIR_RULES"})
+"""Gates whose value must reach the limit; the others' must not exceed it."""
 LIMIT_AT: Final = 66.7
 """Percent of a gate's bar at which its limit stands."""
+ODDS_PPM: Final = (300_000, 700_000)
+"""Ends of the bars of probabilities; almost every calibrated one lies between."""
 FEATURES_N: Final = 10
 
 
@@ -75,6 +79,7 @@ class Panel:
     """Everything the template `detail.html` needs beyond the answers themselves."""
 
     decision: Decision
+    verdict: str
     action: tuple[str, str, str]
     outlook: tuple[str, str]
     time: str
@@ -106,6 +111,7 @@ def panel_of(
     signal, lineage = decision.signal, decision.lineage
     return Panel(
         decision=decision,
+        verdict=_verdict(decision),
         action=words.action(signal.action, refused=signal.refused),
         outlook=words.outlook(signal.outlook),
         time=words.moment(signal.at_t),
@@ -137,13 +143,21 @@ def panel_of(
     )  # fmt: skip
 
 
+def _verdict(decision: Decision) -> str:
+    """Return the API's sentence with our words for its codes."""
+    signal, text = decision.signal, decision.verdict
+    glyph_word = words.action(signal.action)[1]
+    text = glyph_word + text[len(signal.action) :] if text.startswith(signal.action) else text
+    return text.replace(signal.gate, words.gate(signal.gate).lower()) if signal.refused else text
+
+
 def _horizons(forecast: Forecast | None) -> tuple[Line, ...]:
     if forecast is None:
         return ()
     found = []
     for name in ("near", "main", "far"):
         prob_ppm, ret_ppm = getattr(forecast, f"prob_{name}_ppm"), getattr(forecast, f"ret_{name}_ppm")
-        share = prob_ppm / 1e4
+        share = min(max((prob_ppm - ODDS_PPM[0]) / (ODDS_PPM[1] - ODDS_PPM[0]) * 100, 0.0), 100.0)
         found.append(
             Line(
                 name.capitalize(),
@@ -159,7 +173,7 @@ def _horizons(forecast: Forecast | None) -> tuple[Line, ...]:
 
 def _facts(signal: Signal) -> tuple[tuple[str, str], ...]:
     return (
-        ("This forecast alone", words.outlook(signal.raw_outlook)[1]),
+        ("Forecast alone", words.outlook(signal.raw_outlook)[1]),
         ("In a row for a change", str(signal.persist_n)),
         ("Uncertainty", words.percent(signal.uncertainty_ppm)),
         ("Rebound odds", words.percent(signal.rebound_ppm)),
@@ -176,6 +190,7 @@ def _gates(found: Gates) -> tuple[GateLine, ...]:
     lines, decided = [], False
     for n, gate in enumerate(found.gates, 1):
         state = "skip" if decided else {"pass": "pass", "cut": "cut", "refuse": "fail"}[gate.verdict]
+        sign = "≥" if gate.gate in AT_LEAST else "from" if gate.gate == "DRAWDOWN_TIER" else "≤"
         said = {"pass": "✓ pass", "cut": "▾ cut", "fail": "✕ refuse", "skip": f"({gate.verdict})"}[state]
         title = f"{gate.words} {gate.detail}".strip()
         lines.append(
@@ -184,7 +199,7 @@ def _gates(found: Gates) -> tuple[GateLine, ...]:
                 words.gate(gate.gate),
                 state,
                 words.compared(gate.scale, gate.value),
-                words.compared(gate.scale, gate.limit),
+                f"{sign} {words.compared(gate.scale, gate.limit)}",
                 _width(gate),
                 said,
                 title,
@@ -195,6 +210,8 @@ def _gates(found: Gates) -> tuple[GateLine, ...]:
 
 
 def _width(gate: Gate) -> float:
+    if gate.gate == "DRAWDOWN_TIER":
+        return 0.0
     if gate.limit <= 0:
         return 100.0 if gate.value > 0 else 0.0
     return max(0.0, min(gate.value / gate.limit * LIMIT_AT, 100.0))
@@ -203,9 +220,10 @@ def _width(gate: Gate) -> float:
 def _gates_said(found: Gates) -> str:
     if not found.applies:
         return "No gate stands before a hold or a sale."
-    passed_n = sum(g.verdict != "refuse" for g in found.gates)
+    deciding = next((n for n, g in enumerate(found.gates, 1) if g.deciding), 0)
+    passed = f"refused at {deciding} of {len(found.gates)}" if deciding else f"all {len(found.gates)} passed"
     proof = "recomputed by the core: the same bytes" if found.same_records else "RECOMPUTED WITH OTHER BYTES: replay the run"
-    return f"{passed_n} of {len(found.gates)} passed, in order; {proof}"
+    return f"{passed}; {proof}"
 
 
 def _steps(signal: Signal, events: Sequence[RiskEvent]) -> tuple[Step, ...]:

@@ -88,7 +88,8 @@ class DecisionsPage:
     def values(self) -> dict[str, str]:
         """Return the page's own values by key."""
         signal = self._decision.signal if self._decision else None
-        shown_n = self._candles.interval_t * len(self._candles.candles) if self._candles else 0
+        drawn = self._candles.candles if self._candles else ()
+        shown_n = drawn[-1].open_t - drawn[0].open_t if drawn else 0
         interval = words.span(self._candles.interval_t).replace(" 00 m", "") if self._candles else ""
         return {
             "cur.pair": f"{signal.symbol}/{signal.quote}" if signal else words.NONE,

@@ -15,12 +15,11 @@ from tornado.web import RequestHandler, StaticFileHandler
 from reports.dashboards import markup
 from reports.dashboards.client import RequestRefused, RuntimeUnreachable
 from reports.dashboards.overview_values import banner_of, head_values
-from reports.dashboards.pages import CSRF_PLACE, THEME_COOKIE, Site
+from reports.dashboards.pages import CSRF_PLACE, KILL_COMMAND, THEME_COOKIE, Site
 from reports.dashboards.palette import theme_of
 from reports.dashboards.shapes import Status
 
 REASON_CHARS_MAX: Final = 300
-FALLBACK: Final = "ballast runtime stop"
 QUIET: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 COMMANDS: Final = {"/halt": (True, "HALT"), "/release": (False, "RELEASE")}
 
@@ -127,7 +126,7 @@ class Command(Common):
         else:
             self.set_header("Content-Security-Policy", "default-src 'none'")
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(f"Not confirmed: {message}.\nIn a terminal: {FALLBACK}\n")
+            self.finish(f"Not confirmed: {message}.\nIn a terminal: {KILL_COMMAND}\n")
 
     def _values(self, status: Status) -> dict[str, str]:
         snapshot = self.site.follower.snapshot

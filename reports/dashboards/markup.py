@@ -109,7 +109,7 @@ def last_decisions(signals: tuple[Signal, ...]) -> str:
         rows.append({
             "id": signal.signal_id, "symbol": signal.symbol, "glyph": glyph, "word": word, "tone": tone,
             "time": words.moment(signal.at_t, "%H:%M"), "full": words.moment(signal.at_t) + " UTC",
-            "why": words.gate(signal.gate) if signal.refused else signal.words,
+            "why": words.gate(signal.gate) if signal.refused else words.reason(signal.reason),
         })  # fmt: skip
     return render("decs.html", signals=rows)
 
@@ -133,7 +133,7 @@ def zones(tiers: tuple[Tier, ...]) -> list[Mapping[str, str]]:
 def _effect(tier: Tier) -> str:
     if not tier.allow_entry:
         return "exits only"
-    size = "full size" if tier.size_ppm == 1_000_000 else f"size ×{words.decimal(tier.size_ppm, 6, 2)}"
+    size = "full size" if tier.size_ppm == 1_000_000 else f"size \u00d7{words.decimal(tier.size_ppm, 6, 2)}"
     return size if tier.allow_reentry else f"{size}, no re-entries"
 
 

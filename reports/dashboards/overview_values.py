@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from reports.dashboards import words
 from reports.dashboards.follower import Follower, Snapshot
-from reports.dashboards.shapes import CapUse, Status, Tier
+from reports.dashboards.shapes import CapUse, ClusterUse, Status, Tier
 
 SLOTS_N: Final = 6
 """Lines of a list of exposures; the page keeps their place, so that nothing moves when one comes or goes."""
@@ -125,7 +125,7 @@ def overview_values(snapshot: Snapshot, follower: Follower) -> Values:
         "unrealised": words.money(summary.unrealised_e8, sign=True),
         "realised": words.money(summary.realised_e8, sign=True),
         "fees": words.money(summary.fees_e8),
-        "orders": str(summary.orders_n),
+        "orders": f"{summary.orders_n} order{'s' if summary.orders_n != 1 else ''} in flight",
         "bundle": status.bundle.name,
         "bundle.h": status.bundle.bundle_hash[:8],
         "policy": f"{status.profile.name} v{status.profile.version}",
@@ -196,9 +196,9 @@ def _bars(key: str, uses: Sequence[CapUse]) -> Values:
         marked = min(use.marked_e8 / use.cap_e8 * CAP_AT, 100.0) if use.cap_e8 > 0 else 0.0
         flying = min(use.in_flight_e8 / use.cap_e8 * CAP_AT, 100.0 - marked) if use.cap_e8 > 0 else 0.0
         values |= {
-            f"{at}.n": use.name,
+            f"{at}.n": _name(use),
             f"{at}.v": words.percent(use.used_ppm),
-            f"{at}.c": "/ " + words.percent(use.cap_ppm, 0 if use.cap_ppm % 10_000 == 0 else 1),
+            f"{at}.c": "/ " + words.percent(use.cap_ppm).replace(".0 %", " %"),
             f"{at}.t": {"breach": "✕ over cap", "near": "▲ near cap", "ok": ""}[state],
             f"{at}.w": f"{marked:.2f}",
             f"{at}.f": f"{flying:.2f}",
@@ -207,6 +207,13 @@ def _bars(key: str, uses: Sequence[CapUse]) -> Values:
         }
     values[f"{key}.more"] = f"and {len(uses) - SLOTS_N} more" if len(uses) > SLOTS_N else ""
     return values
+
+
+def _name(use: CapUse) -> str:
+    """Return what an exposure is called: a cluster by its members."""
+    if isinstance(use, ClusterUse):
+        return f"{use.cluster_id}: {', '.join(use.symbols)}"
+    return use.name if use.name.isupper() else words.sentence(use.name)
 
 
 def _feed(snapshot: Snapshot) -> Values:
@@ -224,7 +231,7 @@ def _feed(snapshot: Snapshot) -> Values:
             bar_s is None or bar_s <= status.interval_t + 300,
         ),
         ("books", f"{all_n - stale_n} of {all_n}", "", stale_n == 0),
-        ("skew", f"{feed.skew_ms} ms", f"max {SKEW_MS_MAX} ms", abs(feed.skew_ms) <= SKEW_MS_MAX),
+        ("skew", f"{feed.skew_ms} ms", f"max {SKEW_MS_MAX // 1000} s", abs(feed.skew_ms) <= SKEW_MS_MAX),
         ("block", f"{status.latency.p99_ms:.1f} ms", f"max {LATENCY_MS_MAX} ms", status.latency.p99_ms <= LATENCY_MS_MAX),
     )
     values: Values = {}

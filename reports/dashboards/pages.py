@@ -24,6 +24,8 @@ from reports.dashboards.shapes import Candles, Decision
 from reports.dashboards.timeline import Frames
 
 THEME_COOKIE: Final = "ballast_theme"
+KILL_COMMAND: Final = 'ballast runtime kill --reason "dashboard stale"'
+"""What a stale page offers instead of its button."""
 READ_MAX: Final = 32
 CSRF_PLACE: Final = "@@CSRF@@"
 """Filled in by the handler, which knows the session."""
@@ -95,6 +97,7 @@ def _frame(snapshot: Snapshot, page: str, values: Values, context: dict[str, obj
         banner=banner,
         banner_json=markup.environment().filters["safe"](markup.script_json(markup.banner_values(banner))),
         csrf=CSRF_PLACE,
+        kill_command=KILL_COMMAND,
         key=str(uuid.uuid4()),
         key2=str(uuid.uuid4()),
         **context,
@@ -102,7 +105,7 @@ def _frame(snapshot: Snapshot, page: str, values: Values, context: dict[str, obj
     return pn.Template(markup.page_template(html))
 
 
-def _live(site: Site, bus: Bus, tick: Callable[[], None]) -> None:
+def _live(site: Site, tick: Callable[[], None]) -> None:
     """Call `tick` on news and once a second, on the session's own turn, until the session ends."""
     document = curdoc()
     asked = False
@@ -135,7 +138,7 @@ def overview(site: Site) -> Any:
         if message.theme:
             painter.change(theme_of(message.theme))
 
-    bus = Bus(curdoc(), asked, values)
+    bus = Bus(asked, values)
     shown_n = snapshot.version_n
 
     def tick() -> None:
@@ -151,7 +154,7 @@ def overview(site: Site) -> Any:
             banner=markup.banner_values(banner_of(now.status)),
         )
 
-    _live(site, bus, tick)
+    _live(site, tick)
     template.add_panel("equity", bokeh(plots.equity))
     template.add_panel("drawdown", bokeh(plots.drawdown))
     template.add_panel("bus", bokeh(bus.out))
@@ -175,7 +178,7 @@ def decisions(site: Site) -> Any:
     page = DecisionsPage(site.client, site.follower, site.frames, painter, opened, candles)
     values = head_values(snapshot, site.follower) | page.values()
     template = _frame(snapshot, "decisions", values, page.context())
-    bus = Bus(curdoc(), page.asked, values)
+    bus = Bus(page.asked, values)
     page.attach(bus, curdoc())
 
     def tick() -> None:
@@ -184,7 +187,7 @@ def decisions(site: Site) -> Any:
         values = head_values(now, site.follower) | page.values()
         bus.send(values, site.follower.age_ms(), site.follower.reason, banner=markup.banner_values(banner_of(now.status)))
 
-    _live(site, bus, tick)
+    _live(site, tick)
     template.add_panel("chart", bokeh(page.plot.figure))
     template.add_panel("table", page.table)
     template.add_panel("bus", bokeh(bus.out))

@@ -13,6 +13,7 @@ from bokeh.models import (
     DatetimeTickFormatter,
     FixedTicker,
     HoverTool,
+    NoOverlap,
     NumeralTickFormatter,
     Range1d,
     Span,
@@ -47,6 +48,7 @@ def _figure(name: str, height: int, y_side: str = "left") -> Any:
         axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = None
         axis.major_label_text_font, axis.major_label_text_font_size = FONT, "11px"
     fig.xaxis.formatter = DatetimeTickFormatter(**TIMES)
+    fig.xaxis.major_label_policy = NoOverlap(min_distance=14)
     fig.yaxis.ticker.desired_num_ticks = 4
     return fig
 
@@ -74,7 +76,7 @@ class EquityPlots:
             self._source.stream(_equity_columns(fresh), rollover=ROLLOVER_N)
 
     def _equity(self, painter: Painter) -> Any:
-        fig = _figure("equity", 168)
+        fig = _figure("equity", 196)
         fig.x_range = DataRange1d(range_padding=0.012)
         fig.yaxis.formatter = NumeralTickFormatter(format="0,0")
         peak = fig.line("t", "peak", source=self._source, line_width=1, line_dash=[4, 3])
@@ -91,7 +93,7 @@ class EquityPlots:
     def _drawdown(self, painter: Painter, tiers: Sequence[Tier]) -> Any:
         foot = -scale_ppm(tiers) / 1e4
         below = [t for t in tiers if t.drawdown_ppm > 0]
-        fig = _figure("drawdown", 148)
+        fig = _figure("drawdown", 156)
         fig.x_range, fig.y_range = self.equity.x_range, Range1d(foot, 0.4)
         fig.ygrid.visible = False
         fig.yaxis.ticker = FixedTicker(ticks=[0, *(-t.drawdown_ppm / 1e4 for t in below)])
@@ -138,7 +140,7 @@ class CandlePlot:
         self._up, self._down = (ColumnDataSource({"t": [], "top": [], "bottom": []}) for _ in range(2))
         self._marks = {kind: ColumnDataSource({"t": [], "y": [], "said": []}) for kind in KINDS}
         fig = _figure("candles", 232, "right")
-        fig.x_range = DataRange1d(range_padding=0.03)
+        fig.x_range = DataRange1d(range_padding=0.05)
         fig.min_border_left = 6
         wick = fig.segment("t", "low", "t", "high", source=self._wicks, line_width=1)
         width_ms = interval_t * 1e3 * 0.62

@@ -220,6 +220,7 @@ class Signal(Shape):
     symbol: str
     quote: str
     action: str
+    reason: str
     words: str
     gate_id: int
     gate: str

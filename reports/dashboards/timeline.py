@@ -24,7 +24,7 @@ def row_of(signal: Signal) -> tuple[str | int, ...]:
         words.moment(signal.at_t),
         f"{signal.symbol}/{signal.quote}",
         f"{glyph} {word}",
-        words.gate(signal.gate) if signal.refused else signal.words,
+        words.gate(signal.gate) if signal.refused else words.reason(signal.reason),
         words.outlook(signal.outlook)[1],
         words.probability(signal.prob_ppm) if signal.prob_ppm else words.NONE,
         words.basis_points(signal.edge_ppm) if signal.prob_ppm else words.NONE,

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 MINUS: Final = "\u2212"
-NONE: Final = "–"
+NONE: Final = "\u2013"
 E8: Final = 100_000_000
 
 ACTIONS: Final = {
     "ENTER": ("▲", "Enter", "ok"), "REENTER": ("▲", "Re-enter", "ok"), "REALISE": ("▼", "Realise", "ac"),
-    "DERISK": ("▼", "De-risk", "ac"), "EXIT": ("▼", "Exit", "ac"), "HOLD": ("–", "Hold", "no"),
-    "DIP_WAIT": ("–", "Wait for dip", "no"), "NONE": ("–", "Nothing", "no"),
+    "DERISK": ("▼", "De-risk", "ac"), "EXIT": ("▼", "Exit", "ac"), "HOLD": (NONE, "Hold", "no"),
+    "DIP_WAIT": (NONE, "Wait for dip", "no"), "NONE": (NONE, "Nothing", "no"),
 }  # fmt: skip
 """Action -> glyph, word, tone."""
 REFUSED: Final = ("✕", "Refused", "wa")
@@ -23,8 +23,18 @@ GATES: Final = {
     "LIQUIDITY": "Liquidity, spread", "FRESHNESS": "Data freshness", "CLOCK_SKEW": "Clock skew", "PAIR_RULES": "Pair enabled",
     "LOT_SIZE": "Smallest entry", "MINIMUM_COST": "Pair minimum", "AVAILABLE_CASH": "Free cash", "ORDER_IN_FLIGHT": "Order in flight",
 }  # fmt: skip
+REASONS: Final = {
+    "NONE": "Nothing to do", "ENTRY_POSITIVE": "Positive and persistent", "ENTRY_STRONG": "Strongly positive",
+    "HOLD_THESIS": "The thesis holds", "HOLD_EDGE": "Weaker, no sale asked", "HOLD_NO_FORECAST": "No recent forecast",
+    "HOLD_EXTENDED": "Horizon extended", "DERISK_UNCERTAIN": "Neutral and uncertain", "DERISK_NEGATIVE": "Persistently negative",
+    "EXIT_NEGATIVE": "Negative, no rebound", "EXIT_STRONG_NEGATIVE": "Strongly negative", "DIP_WAIT": "A drop is predicted",
+    "DIP_ENTRY": "The dip is over", "WAIT_PERSISTENCE": "Not yet confirmed", "TACTICAL_TAKE": "Part of the profit taken",
+    "REENTRY_EDGE": "The edge is back", "RECOVERY_HOLD": "Severe loss, held", "RECOVERY_DERISK": "Severe loss, reduced",
+    "RECOVERY_EXIT": "Severe loss, sold",
+}  # fmt: skip
+"""Reason -> a few words; the API has a sentence for each."""
 OUTLOOKS: Final = {
-    "STRONG_POSITIVE": ("▲▲", "Strongly positive"), "POSITIVE": ("▲", "Positive"), "NEUTRAL": ("–", "Neutral"),
+    "STRONG_POSITIVE": ("▲▲", "Strongly positive"), "POSITIVE": ("▲", "Positive"), "NEUTRAL": (NONE, "Neutral"),
     "NEGATIVE": ("▼", "Negative"), "STRONG_NEGATIVE": ("▼▼", "Strongly negative"),
 }  # fmt: skip
 TIERS: Final = ("NORMAL", "DD10", "DD15", "HALT20")
@@ -104,7 +114,7 @@ def action(name: str, *, refused: bool = False) -> tuple[str, str, str]:
     """Return glyph, word and tone of an action, refused or carried out."""
     if refused:
         return REFUSED
-    return ACTIONS.get(name, ("–", sentence(name), "no"))
+    return ACTIONS.get(name, (NONE, sentence(name), "no"))
 
 
 def gate(name: str) -> str:
@@ -112,9 +122,14 @@ def gate(name: str) -> str:
     return GATES.get(name) or sentence(name)
 
 
+def reason(name: str) -> str:
+    """Return a few words for a reason."""
+    return REASONS.get(name) or sentence(name)
+
+
 def outlook(name: str) -> tuple[str, str]:
     """Return glyph and words of an outlook class."""
-    return OUTLOOKS.get(name) or ("–", sentence(name))
+    return OUTLOOKS.get(name) or (NONE, sentence(name))
 
 
 def sentence(name: str) -> str:

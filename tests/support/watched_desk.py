@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import secrets
 import sys
-import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -41,7 +40,7 @@ from tests.support.paper_desk import HEX, session
 SYMBOLS: Final = ("BTC", "ETH", "SOL", "XRP", "ADA", "LINK", "DOT", "AVAX", "LTC", "ATOM", "UNI", "AAVE")
 CALM: Final = BUSY.model_copy(
     update={
-        "tiers": RiskProfile().tiers, "positions_max": 8, "base_ppm": 45_000, "total_cap_ppm": 400_000, "cluster_cap_ppm": 140_000,
+        "tiers": RiskProfile().tiers, "positions_max": 8, "base_ppm": 60_000, "participation_ppm": 100_000, "total_cap_ppm": 400_000, "cluster_cap_ppm": 140_000,
         "name": "balanced", "quote_age_max_t": 60,
     }
 )  # fmt: skip
@@ -77,22 +76,24 @@ class WatchedDesk:
         self.run_dir = runs_path(home) / f"paper-{genesis.hash.hex()[:12]}"
         self.run_dir.mkdir(parents=True)
         (self.run_dir / RUN_MARK).write_bytes(genesis.canonical())
-        self.journal = SqliteJournal.create(
-            self.run_dir / JOURNAL_NAME, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id
-        )
+        self._writer = ThreadPoolExecutor(1)  # a journal belongs to one thread, as in the daemon
+        self.journal = self._writer.submit(
+            lambda: SqliteJournal.create(
+                self.run_dir / JOURNAL_NAME, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id
+            )
+        ).result()
         self.tables = LiveTables(self.run_dir / LIVE_NAME)
         self.desk = Desk(genesis)
         self.feed = FeedHealth(connected=True, last_message_ms=1, reconnects_n=1)
         self.latency = Latency(3.1, 8.4, 1_000)
-        self._lock = threading.Lock()
         self._receipts: dict[str, Receipt] = {}
         self._forecasts: tuple[int, Event] | None = None
         blocks = []
         for event in events[: len(events) - ahead_n]:
             blocks.append(self.desk.apply(event))
             self._notice(event)
-        self.journal.append(blocks)
-        self.tables.follow(self.journal)
+        self._writer.submit(self.journal.append, blocks).result()
+        self._writer.submit(self.tables.follow, self.journal).result()
         self.view = self._view()
         self.server: ControlServer | None = None
 
@@ -117,8 +118,9 @@ class WatchedDesk:
     def close(self) -> None:
         """End everything."""
         self.stop()
-        self.tables.close()
-        self.journal.close()
+        self._writer.submit(self.tables.close).result()
+        self._writer.submit(self.journal.close).result()
+        self._writer.shutdown()
 
     def advance(self, events_n: int = 1) -> None:
         """Take in so many of the events that were kept back."""
@@ -136,13 +138,15 @@ class WatchedDesk:
 
     def take(self, event: Event) -> int:
         """Journal one event and return its block."""
-        with self._lock:
-            block = self.desk.apply(event)
-            self.journal.append([block])
-            self._notice(event)
-            self.tables.follow(self.journal)
-            self.view = self._view()
-            return block.seq_n
+        return self._writer.submit(self._take, event).result()
+
+    def _take(self, event: Event) -> int:
+        block = self.desk.apply(event)
+        self.journal.append([block])
+        self._notice(event)
+        self.tables.follow(self.journal)
+        self.view = self._view()
+        return block.seq_n
 
     def submit(self, command: Command) -> Future[Receipt]:
         """Carry out a command, once by its id, as the trading loop does."""

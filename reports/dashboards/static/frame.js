@@ -15,13 +15,18 @@
     const first = element.firstChild;
     if (first && first.nodeType === 3 && !first.nextSibling) { if (first.data !== value) first.data = value; } else element.textContent = value;
   };
+  // A list under the keyboard's focus is not replaced: it waits until the focus has left it.
+  const markup = (element, html) => {
+    if (!element.contains(document.activeElement) || element === document.activeElement) { element.innerHTML = html; return; }
+    element.addEventListener('focusout', () => setTimeout(() => markup(element, known[element.dataset.bh])), { once: true });
+  };
   B.index = () => {
     sinks.clear();
     $$('[data-b]').forEach(e => sink(e.dataset.b, v => text(e, v)));
     $$('[data-bs]').forEach(e => sink(e.dataset.bs, v => { e.dataset.s = v; }));
     $$('[data-bw]').forEach(e => sink(e.dataset.bw, v => e.style.setProperty('--w', v + '%')));
     $$('[data-bl]').forEach(e => sink(e.dataset.bl, v => e.style.setProperty('--l', v + '%')));
-    $$('[data-bh]').forEach(e => sink(e.dataset.bh, v => { if (e.innerHTML !== v) e.innerHTML = v; }));
+    $$('[data-bh]').forEach(e => sink(e.dataset.bh, v => markup(e, v)));
   };
   const known = {};
   const show = (key, value) => { known[key] = value; if (key === 'mode') root.dataset.mode = value; if (key === 'killed') root.dataset.killed = value; for (const write of sinks.get(key) || []) write(value); };
@@ -58,7 +63,7 @@
   let said = null;
   const banner = () => {
     const box = $('#banner'), stale = root.dataset.stale === '2';
-    const text = stale ? { tone: 'warn', head: '▲ Not connected', body: (reason || 'The dashboard server does not answer.') + ' Values below are stale and greyed. The runtime may still be trading. If Halt fails here, end it in a terminal:', command: root.dataset.fallback } : said;
+    const text = stale ? { tone: 'warn', head: '▲ Not connected', body: (reason || 'The dashboard server does not answer.') + ' Values below are stale and greyed. The runtime may still be trading. If Halt fails here, use a terminal:', command: reason ? root.dataset.stop : root.dataset.kill } : said;
     box.hidden = !text;
     if (!text) return;
     const signature = JSON.stringify(text);
@@ -95,7 +100,9 @@
   };
 
   // ---- dialogs: a native <dialog> around a plain form; the script only saves the page a reload ------------------
-  const open = (button, dialog, focus) => { if (button && dialog) button.addEventListener('click', () => { if (!dialog.open) dialog.showModal(); $(focus, dialog).focus(); }); };
+  // Browsers that know `commandfor` need no script for this; the input with autofocus gets the focus in all of them.
+  const native = 'commandForElement' in HTMLButtonElement.prototype;
+  const open = (button, dialog) => { if (!native) button.addEventListener('click', () => dialog.showModal()); };
   const submit = async event => {
     const form = event.target, button = $('[type=submit]', form), label = button.textContent;
     if (!form.dataset.background) return;
@@ -105,12 +112,12 @@
       const answer = await fetch(form.action, { method: 'POST', headers: { 'Accept': 'application/json' }, body: new URLSearchParams(new FormData(form)) });
       const receipt = await answer.json();
       if (!answer.ok) throw new Error(receipt.message);
-      form.closest('dialog').close(); form.reset();
+      form.closest('dialog').close(); form.reset(); $('.failed', form).hidden = true; $('[data-key]', form).value = receipt.key;
       for (const key in receipt.v || {}) show(key, receipt.v[key]);
       said = receipt.banner; banner(); $('#live').textContent = receipt.message;
     } catch (error) {
       const note = $('.failed', form); note.hidden = false;
-      note.textContent = 'Not confirmed: ' + (error.message || 'no answer') + '. In a terminal: ' + root.dataset.fallback;
+      note.textContent = 'Not confirmed: ' + (error.message || 'no answer') + '. In a terminal: ' + root.dataset.kill;
     }
     button.disabled = false; button.textContent = label;
   };
@@ -129,8 +136,8 @@
     const first = $('#said'); said = first ? JSON.parse(first.textContent) : null;
     good_ms = Date.now() - Number(root.dataset.age);
     $('#theme').addEventListener('click', retheme);
-    open($('#halt'), $('#haltdlg'), '[name=reason]'); open($('#release'), $('#releasedlg'), '[name=confirm]');
-    $$('[data-close]').forEach(b => b.addEventListener('click', () => b.closest('dialog').close()));
+    open($('#halt'), $('#haltdlg')); open($('#release'), $('#releasedlg'));
+    if (!native) $$('[data-close]').forEach(b => b.addEventListener('click', () => b.closest('dialog').close()));
     document.addEventListener('submit', submit);
     document.addEventListener('click', e => { const button = e.target.closest('[data-copy]'); if (button) copy(button); });
     if (B.page) B.page();
