@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from runtime.canonical import canonical_json, sha256_hex
-from runtime.errors import DataError, UsageError
+from runtime.errors import UsageError
 from runtime.inference.forecaster import last_bars
 from runtime.ops.bundles import manifest as m
 from runtime.ops.bundles import read, vectors
 from runtime.ops.bundles.keys import SigningKey, trusted_keys
-from runtime.ops.bundles.package import app_range, write_bundle
 from runtime.ops.bundles.read import read_bundle
-from runtime.ops.bundles.refusal import ACTIONS, BundleRefused, Reason
-from runtime.ops.bundles.tail import TAG, decode_tail, encode_tail
-from tests.support.bundles import contents_of, make_bundle, signing_key, trend_forecaster
-from tests.support.panels import first_bars, make_panel
+from runtime.ops.bundles.refusal import BundleRefused, Reason
+from runtime.ops.bundles.tail import decode_tail, encode_tail
+from tests.support.bundles import make_bundle, signing_key, trend_forecaster
+from tests.support.panels import make_panel
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +79,6 @@ def test_an_untouched_bundle_is_ready_to_forecast(original: tuple[Path, Path]) -
         loaded.require_mode("live")
     with pytest.raises(BundleRefused, match="incompatible"):
         loaded.require_fits(panel.symbols[::-1], 3_600)
-
-
-def test_the_same_contents_give_the_same_bytes(original: tuple[Path, Path], tmp_path: Path) -> None:
-    again = make_bundle(tmp_path)
-    assert again.name == original[1].name
-    for path in sorted(original[1].rglob("*")):
-        if path.is_file():
-            assert (again / path.relative_to(original[1])).read_bytes() == path.read_bytes()
 
 
 def flip(path: Path, at: int) -> None:
@@ -342,51 +330,6 @@ def test_contents_of_another_form_are_refused(original: tuple[Path, Path], bundl
     (bundle / name).write_bytes(b'{"no": "such"}')
     resign(bundle, lambda raw: None)
     assert refused(original, bundle).reason in {Reason.MALFORMED, Reason.UNCOMPUTABLE}
-
-
-def test_seed_bars_have_one_form(original: tuple[Path, Path]) -> None:
-    content = (original[1] / m.TAIL_NAME).read_bytes()
-    panel = decode_tail(content)
-    assert np.isnan(panel.close).any(), "missing bars belong to the test"
-    other_nan = panel.close.view("<u8") | 1
-    strange = replace(panel, close=np.where(np.isnan(panel.close), other_nan.view("<f8"), panel.close))
-    assert encode_tail(strange) == content, "every NaN alike"
-    endless = panel.close.copy()
-    endless[0, 0] = np.inf
-    nan_at = content.index(b"\0\0\0\0\0\0\xf8\x7f")
-    broken = [
-        b"", TAG, content[:-1], content + b"\0" * 8, b"x" + content, content.replace(b'"rows_n"', b'"ROWS_n"'),
-        content[:nan_at] + b"\1" + content[nan_at + 1 :], encode_tail(replace(panel, close=endless)),
-    ]  # fmt: skip
-    for text in broken:
-        with pytest.raises(BundleRefused, match="malformed"):
-            decode_tail(text)
-
-
-def test_a_bundle_needs_a_window_of_seed_bars_and_a_forecast_on_them(tmp_path: Path) -> None:
-    panel = make_panel(1_200, 4)
-    with pytest.raises(DataError, match="seed bars"):
-        write_bundle(tmp_path, contents_of(trend_forecaster(panel.symbols), first_bars(panel, 887)), signing_key())
-    rare = trend_forecaster(panel.symbols, grid_h=24 * 60)
-    with pytest.raises(DataError, match="without any forecast"):
-        write_bundle(tmp_path, contents_of(rare, panel), signing_key())
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_bundle_runs_with_the_releases_of_one_minor_version() -> None:
-    assert app_range("0.1.0") == ">=0.1.0,<0.2"
-    assert app_range("2.7.1") == ">=2.7.1,<2.8"
-
-
-def test_refusals_travel_between_processes() -> None:
-    assert set(ACTIONS) == set(Reason)
-    found = pickle.loads(pickle.dumps(BundleRefused(Reason.ALTERED, "a", expected="b")))  # noqa: S301  our own bytes
-    assert (found.reason, found.got, found.expected, found.action) == (
-        Reason.ALTERED,
-        "altered: a",
-        "b",
-        ACTIONS[Reason.ALTERED],
-    )
 
 
 def test_a_file_that_vanishes_while_it_is_read_is_refused(
