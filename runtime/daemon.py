@@ -61,6 +61,7 @@ TOKEN_BYTES: Final = 32
 REAL_TIME: Final = 1.0
 TAIL_NAME: Final = "bars.sqlite"
 EVIDENCE: Final = "evidence"
+SNAPSHOTS: Final = "snapshots"
 Clock = SystemClock | VenueClock
 Log = structlog.stdlib.BoundLogger
 
@@ -157,7 +158,7 @@ def _prepare(home: Path, settings: RuntimeSettings, report: Report, held: ExitSt
     journal = open_journal(account)
     held.callback(journal.close)
     days = PaperDayCounter(genesis.interval_t, simulated=genesis.simulated)
-    recovered = recover(journal, report, lambda event, _: days.take(event))
+    recovered = recover(journal, report, lambda event, _: days.take(event), snapshots=account.folder / SNAPSHOTS)
     log.info(
         "recovered", run_id=account.run_id, seq_n=recovered.desk.head.seq_n, block_hash=recovered.desk.head.block_hash.hex()
     )
@@ -287,7 +288,14 @@ def _hooks(parts: Parts) -> Hooks:
     def keep_evidence(name: str, content: bytes) -> None:
         write_bytes(parts.account.folder / EVIDENCE / name, content)
 
-    return Hooks(load_bundle=load_bundle, on_block=on_block, paper_days=paper_days, log=log, keep_evidence=keep_evidence)
+    return Hooks(
+        load_bundle=load_bundle,
+        on_block=on_block,
+        paper_days=paper_days,
+        log=log,
+        keep_evidence=keep_evidence,
+        snapshots=parts.account.folder / SNAPSHOTS,
+    )
 
 
 def _control(parts: Parts, trader: Trader) -> ControlServer:
