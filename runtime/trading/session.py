@@ -44,23 +44,32 @@ class Session:
         return self.state == "starting"
 
     def begin_if_known(self, received_ns: int) -> None:
-        """Begin at once where nothing has to be read first."""
-        if self._chain.past.first_open_t >= 0 or self._settings.warm_up_n == 0:
+        """Begin at once where nothing has to be read first: there was a session, or the core needs no bars before it."""
+        if self._chain.past.ended_by or self._settings.warm_up_n == 0:
             self._begin(received_ns)
 
     def begin_new(self, bars: list[ClosedBar], received_ns: int) -> None:
         """Show a new account's core the bars before its start, at their own times: no forecast, no position, so no decision."""
-        chain, hours, warm_n = self._chain, self._market.hours, self._settings.warm_up_n
+        hours, past = self._market.hours, self._chain.past
         interval_t, newest_t = hours.interval_t, hours.next_open_t
+        first_t = newest_t - self._settings.warm_up_n * interval_t
+        if past.first_open_t >= 0:  # the last process died on the way here
+            first_t = past.last_open_t + interval_t
         self._market.tail.put([bar for bar in bars if hours.believable(bar, self._market.clock.now_t())])
-        self._deposit(newest_t - warm_n * interval_t, received_ns)
-        panel = self._market.tail.panel(newest_t - interval_t, warm_n)
+        self._deposit(first_t, received_ns)
+        if first_t < newest_t:
+            self._show_history(newest_t, (newest_t - first_t) // interval_t, received_ns)
+        self._begin(received_ns)
+
+    def _show_history(self, newest_t: int, rows_n: int, received_ns: int) -> None:
+        """Take in the bars before an opening time, each at the time at which it closed."""
+        chain, interval_t = self._chain, self._market.hours.interval_t
+        panel = self._market.tail.panel(newest_t - interval_t, rows_n)
         rows, close_t = bars_to_core(panel, chain.desk.genesis.symbols)
         for bar_rows, at_t in zip(rows, close_t.tolist(), strict=True):
             taken_t = max(at_t, chain.desk.now_t)
             chain.take(events.bars(taken_t, at_t - interval_t, bar_rows), received_ns)
             self._market.clusters_if_due(taken_t, received_ns)
-        self._begin(received_ns)
 
     def wait_for(self, missing_n: int) -> None:
         """Say what a new account waits for."""

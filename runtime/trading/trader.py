@@ -86,7 +86,7 @@ class Trader:
         venue, books, self._health = Venue(exchange, journal, settings.refill_t), Books(settings), Health(settings)
         chain = Chain(recovered.desk, recovered.past, journal, venue, clock, hooks)
         newest_t = (clock.now_t() // genesis.interval_t - 1) * genesis.interval_t
-        next_t = recovered.next_open_t
+        next_t = recovered.next_open_t if recovered.past.ended_by else None
         hours = Hours(genesis.symbols, genesis.interval_t, newest_t if next_t is None else next_t)
         self._desk = MarketDesk(chain, venue, hours, books, self._health, start.forecaster, tail, clock, settings)
         self._session = Session(self._desk, start, hooks)

@@ -222,7 +222,7 @@ class Bench:
 
         async def both() -> None:
             loop = asyncio.ensure_future(self.trader.run())
-            await self.settled()
+            await self.trader.settled()
             playing = asyncio.ensure_future(play(self))  # type: ignore[arg-type]  # a play is a coroutine function
             await asyncio.wait({loop, playing}, return_when=asyncio.FIRST_COMPLETED)
             if loop.done():
@@ -236,11 +236,15 @@ class Bench:
         asyncio.run(both())
 
     async def settled(self) -> None:
-        """Return when the feed is read and the loop has nothing to do."""
+        """Return when the feed is read and the loop has nothing to do; never when the loop has died."""
+        if self.trader.view.state == "halted":
+            await asyncio.get_running_loop().create_future()
         for _ in range(3):
             while not self.market.queue.empty():  # noqa: ASYNC110  the queue is the loop's to empty, and tells nobody
                 await asyncio.sleep(0)
             await self.trader.settled()
+        if self.trader.view.state == "halted":
+            await asyncio.get_running_loop().create_future()
 
     async def step(self, to_t: int, *, books: Sequence[BookView] = (), but: Sequence[int] = ()) -> None:
         """Move the clock; at an hour's end publish books, then the hour's bars."""
