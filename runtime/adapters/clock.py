@@ -162,9 +162,8 @@ class VenueClock(_SetClock):
     def close(self) -> None:
         """Stop following; the time stands still from then on. Closing twice is harmless."""
         self._closing.set()
-        line = self._line
-        if line is not None and line.sock is not None:
-            _hang_up(line)
+        with suppress(OSError, AttributeError):  # end the answer that the thread waits for; it may just have come
+            self._line.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         self._thread.join(ANSWER_S)
 
     def _follow(self) -> None:
@@ -189,11 +188,3 @@ class VenueClock(_SetClock):
         line, self._line = self._line, None
         if line is not None:
             line.close()
-
-
-def _hang_up(line: http.client.HTTPConnection) -> None:
-    """End a connection under a thread that waits for its answer."""
-    sock: socket.socket | None = line.sock
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)

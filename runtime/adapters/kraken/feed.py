@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from runtime.adapters.kraken import wire
@@ -82,9 +81,10 @@ class KrakenMarketData:
         self._queue: deque[MarketEvent] = deque()
         self._compact_n = WAITING_MAX_N
         self._ready = asyncio.Event()
-        self._session: Session | None = None
+        self._sessions: list[Session] = []
+        """The present connection; none before the first."""
         self._closed_t = 0
-        """End of the last interval whose bars this connection has closed."""
+        """End of the last interval that the venue has closed."""
         self._again_s = 0.0
         self._venue_ms = 0
         self._mode = "online"
@@ -170,8 +170,8 @@ class KrakenMarketData:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.line.close()
+        for session in self._sessions:
+            await session.line.close()
         await self._rest.close()
 
     # ---- the connection
@@ -179,12 +179,12 @@ class KrakenMarketData:
     async def _run(self, subscribed: asyncio.Event) -> None:
         """Connect again and again, each time after a longer pause until a connection has been complete."""
         failed_n = 0
-        while not self._closing:
+        while True:
             line = Line(self._url, self._settings)
-            session = self._session = Session(line, self._pairs, self._settings, self._interval_t)
+            session = Session(line, self._pairs, self._settings, self._interval_t)
+            self._sessions = [session]
             self._books.forget()
             self._candles.forget()
-            self._closed_t = 0
             try:
                 if await line.open() and await self._follow(session, subscribed):
                     failed_n = 0
@@ -199,7 +199,7 @@ class KrakenMarketData:
         """Read one connection until it ends; return whether it ever was complete."""
         line, connected = session.line, False
         await session.subscribe_all()
-        while not line.lost or line.texts:
+        while True:
             await line.wait(session.next_look_s())
             if line.texts:
                 session.heard()
@@ -213,13 +213,12 @@ class KrakenMarketData:
                 await asyncio.sleep(0)
                 continue
             if line.lost:
-                break
+                return connected
             await self._end_interval(session)
             dead = await session.look()
             if dead:
                 self._notice(NoticeKind.STALE, ALL, dead)
                 line.end(dead)
-        return connected
 
     async def _read(self, session: Session, text: str) -> None:
         try:
@@ -234,7 +233,7 @@ class KrakenMarketData:
         if frame.method == "pong":
             self._saw(frame.at_ms)
             if session.ponged(frame):
-                self._close_bars(frame.at_ms)
+                self._close_bars(session, frame.at_ms)
         elif not frame.success and frame.method in {"subscribe", "error"}:
             n = self._by_symbol[frame.symbol].instrument_id if frame.symbol in self._by_symbol else ALL
             self._notice(NoticeKind.REJECTED, n, frame.error)
@@ -298,23 +297,24 @@ class KrakenMarketData:
         """Ask the venue for a sign of life once an interval is over: the bars are closed at its answer."""
         due_t = self._due_t(max(self._clock.now_ms(), self._venue_ms))
         late = asyncio.get_running_loop().time() >= self._again_s
-        if due_t > self._closed_t and late and session.complete and not session.pinging:
+        if due_t > session.closed_t and late and session.complete and not session.pinging:
             await session.ping()
 
-    def _close_bars(self, venue_ms: int) -> None:
+    def _close_bars(self, session: Session, venue_ms: int) -> None:
         """Deliver what the venue has closed by its own time, and ask REST for what it did not tell."""
         until_t = self._due_t(venue_ms)
-        if until_t <= self._closed_t:  # our clock is ahead of the venue's
+        if until_t <= session.closed_t:  # nothing ended, or our clock is ahead of the venue's
             self._again_s = asyncio.get_running_loop().time() + min(self._settings.probe_s, AGAIN_S_MAX)
             return
-        self._closed_t = until_t
+        session.closed_t, self._closed_t = until_t, max(self._closed_t, until_t)
         closing = self._candles.close(until_t, held=not self._settings.confirm)
         for bar in closing.bars:
             self._emit(bar)
         for n in closing.missing:
-            if n not in self._filling:
+            filling = self._filling.get(n)
+            if filling is None or filling.done():
                 task = self._filling[n] = asyncio.create_task(self._fill(n))
-                task.add_done_callback(partial(self._filled, n))
+                task.add_done_callback(self._filled)
 
     async def _fill(self, instrument_id: int) -> None:
         """Ask REST for the next bars of an instrument until none is missing."""
@@ -344,8 +344,7 @@ class KrakenMarketData:
             self._notice(NoticeKind.GAP, instrument_id, hole)
         return "the venue has not closed it yet"
 
-    def _filled(self, instrument_id: int, task: asyncio.Task[None]) -> None:
-        del self._filling[instrument_id]
+    def _filled(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self._tasks.append(task)  # `next` raises what it holds
             self._ready.set()
@@ -355,8 +354,8 @@ class KrakenMarketData:
         while True:
             due_t = self._due_t(self._clock.now_ms())
             await self._clock.wait_until((due_t + self._interval_t) * 1_000 + self._settings.settle_ms)
-            if self._session is not None:
-                self._session.line.wake()
+            for session in self._sessions:
+                session.line.wake()
 
     # ---- what the consumer gets
 

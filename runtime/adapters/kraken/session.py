@@ -26,6 +26,8 @@ class Session:
 
     def __init__(self, line: Line, pairs: Sequence[Pair], settings: FeedSettings, interval_t: int) -> None:
         self.line = line
+        self.closed_t = 0
+        """End of the last interval that the venue has closed on this connection."""
         self._pairs, self._settings, self._interval_t = pairs, settings, interval_t
         self._loop = asyncio.get_running_loop()
         self._owed: dict[Key, float] = {}

@@ -35,6 +35,7 @@ def tail(tmp_path: Path) -> Iterator[BarTail]:
 
 def test_what_was_put_comes_back_bit_for_bit_and_the_rest_is_absent(tail: BarTail) -> None:
     assert tail.last_open_t is None
+    assert not tail.has(0, START_T)
     assert tail.put([bar(0, 0), bar(2, 1, 1e-320), quiet_bar(1, START_T, "rest")]) == []
     panel = tail.panel(START_T + HOUR_T, 3)
     assert panel.open_t.tolist() == [START_T - HOUR_T, START_T, START_T + HOUR_T]
@@ -45,6 +46,7 @@ def test_what_was_put_comes_back_bit_for_bit_and_the_rest_is_absent(tail: BarTai
     assert not tail.has(1, START_T + HOUR_T)
     assert not tail.has(1, START_T + 99 * HOUR_T)
     assert tail.last_open_t == START_T + HOUR_T
+    assert np.isnan(tail.panel(START_T + 99 * HOUR_T, 3).close).all()
 
 
 def test_a_bar_that_changed_afterwards_is_returned_and_the_first_stays(tail: BarTail) -> None:

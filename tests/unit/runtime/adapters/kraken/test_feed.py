@@ -263,7 +263,7 @@ def test_a_book_that_stays_wrong_ends_the_connection(tmp_path: Path) -> None:
     async def scene() -> None:
         plan = FaultPlan(1)
         async with stage(write_market(tmp_path, n=1), symbols=("BTC",), faults=plan) as place:
-            place.feed._session._repairs[("book", "BTC/USD")] = 5  # type: ignore[union-attr]
+            place.feed._sessions[0]._repairs["book", "BTC/USD"] = 5
             plan.add(Switch(Fault.WS_BAD_CHECKSUM, next_n=1))
             await place.step(all_bars=False)
             assert "still refused or wrong after 5" in (await place.until(NoticeKind.LOST)).text
@@ -293,6 +293,7 @@ def test_a_defect_of_the_feed_is_raised_to_its_consumer(tmp_path: Path, monkeypa
 
 def test_a_slow_consumer_misses_only_books_that_newer_ones_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "WAITING_MAX_N", 20)
+    monkeypatch.setattr(feed_module, "BATCH_N", 3)
 
     async def scene() -> None:
         folder = write_market(tmp_path, n=2)
@@ -360,15 +361,15 @@ def test_a_trade_carries_exact_integers(tmp_path: Path) -> None:
 
 
 def test_a_candle_whose_last_update_was_lost_is_told_right_by_rest(tmp_path: Path) -> None:
-    """Every trade speaks, some updates of candles are lost or come late: the confirmed bar is the file's all the same."""
+    """Every minute speaks, some updates of candles are lost or come late: the confirmed bar is the file's all the same."""
 
     async def scene() -> int:
         plan = FaultPlan(1)
         settings = replace(QUICK, confirm=True)
         folder = write_market(tmp_path, n=2, quiet=3)
-        async with stage(folder, symbols=PAIR, faults=plan, settings=settings, batch_ms=0) as place:
-            plan.add(Switch(Fault.WS_GAP, place="ohlc", every_n=2))
-            plan.add(Switch(Fault.WS_LATE, place="ohlc", every_n=3))
+        async with stage(folder, symbols=PAIR, faults=plan, settings=settings, batch_ms=60_000) as place:
+            plan.add(Switch(Fault.WS_GAP, place="ohlc", every_n=3))
+            plan.add(Switch(Fault.WS_LATE, place="ohlc", every_n=7))
             for _ in range(3):
                 for minutes_n in (29, 1, 29):
                     place.local.advance(place.local.now_ns + minutes_n * 60 * NS)
@@ -396,6 +397,41 @@ def test_without_rest_the_stream_is_believed(tmp_path: Path, monkeypatch: pytest
                 plan.add(Switch(Fault.BUSY, place="OHLC", every_n=1))
             await place.step()
             assert {bar.origin for bar in place.seen.bars.values()} == {"ws"}
+            place.seen.require_bars(folder, START_T, 1)
+
+    asyncio.run(scene())
+
+
+def test_what_nobody_asked_for_is_passed_over_and_what_cannot_be_read_ends_the_connection(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with stage(write_market(tmp_path, n=1), symbols=("BTC",)) as place:
+            await place.until(NoticeKind.CONNECTED)
+            (session,) = place.feed._sessions
+            for text in (
+                '{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD"}]}',
+                '{"channel":"book","type":"update","data":[{"symbol":"NOPE/USD"}]}',
+                '{"method":"pong","req_id":99,"time_out":"2023-11-15T00:00:00Z"}',
+                '{"method":"unsubscribe","success":false,"error":"Subscription Not Found"}',
+            ):
+                await place.feed._read(session, text)
+            assert not session.line.lost
+            await place.feed._read(session, '{"channel":"ohlc","type":"update","data":[{"symbol":"BTC/USD","trades":"1"}]}')
+            assert "the time 'None'" in (await place.until(NoticeKind.LOST)).text
+            await place.until(NoticeKind.CONNECTED)
+
+    asyncio.run(scene())
+
+
+def test_a_clock_that_is_ahead_of_the_venue_closes_nothing_before_the_venue_does(tmp_path: Path) -> None:
+    async def scene() -> None:
+        folder = write_market(tmp_path, n=1)
+        async with stage(folder, symbols=("BTC",), settings=replace(QUICK, probe_s=0.05)) as place:
+            place.feed._clock = ManualClock(START_T + 3 * HOUR_T)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.4):
+                    while True:
+                        assert not isinstance(await place.feed.next(), ClosedBar)
+            await place.step()
             place.seen.require_bars(folder, START_T, 1)
 
     asyncio.run(scene())
