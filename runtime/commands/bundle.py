@@ -38,12 +38,12 @@ def verify(name: Name, *, home: Home = None, json: Json = False) -> None:
     """
     loaded = _loaded(home, name)
     if json:
-        print_json({"valid": True, "vectors": loaded.vectors_n, **_summary(loaded.manifest, loaded.path)})
+        print_json({"valid": True, "forecasts": loaded.forecasts_n, **_summary(loaded.manifest, loaded.path)})
         return
     manifest = loaded.manifest
     stdout_console().print(
         f"valid: {manifest.folder_name}, {len(manifest.files)} files, signed by {manifest.signer[:12]} ({manifest.signer_store}), "
-        f"{loaded.vectors_n} forecasts came out the same here; admits to {', '.join(manifest.admits)}",
+        f"{loaded.forecasts_n} recorded forecasts came out the same here; admits to {', '.join(manifest.admits)}",
         soft_wrap=True,
     )
 

@@ -36,7 +36,9 @@ def trusted(home: Path, key: SigningKey) -> None:
 def trend_forecaster(symbols: tuple[str, ...], grid_h: int = GRID_H) -> Forecaster:
     """Return the forecaster of the trend rule."""
     rule = TrendSpec()
-    description = BundleDescription(kind="trend", name="trend", feature_set_hash=rule.digest, horizons_h=rule.horizons_h)
+    description = BundleDescription(
+        kind="trend", name="trend", feature_set_hash=rule.digest, horizons_h=rule.horizons_h, assumptions=("A test's rule.",)
+    )
     return Forecaster(description, symbols, grid_h, rule)
 
 

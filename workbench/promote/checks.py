@@ -25,6 +25,7 @@ from runtime.inference.trend import TrendSpec
 from runtime.ops.check import check_run
 from runtime.progress import Report
 from runtime.replay import Level, replay
+from workbench.data.universe.versions import iso
 from workbench.notebook.pins import pins_path, portable_of, read_pins
 from workbench.notebook.receipt import RECEIPT_NAME, Receipt, read_receipt
 from workbench.notebook.run import NOTEBOOKS
@@ -71,6 +72,7 @@ def run_checks(subject: Subject, report: Report, *, lineage: bool) -> Iterator[C
     yield check_notebook(subject)
     yield check_evaluator(subject)
     yield check_forecasts(subject)
+    yield show_seed(subject)
     yield show_performance(subject)
 
 
@@ -256,6 +258,20 @@ def _sampled_rows(subject: Subject) -> np.ndarray[tuple[int], np.dtype[np.int64]
     end_t = next((part.to_t for part in subject.made.parts if part.from_t == first_t), int(at_t[-1]) + 1)
     rows = rows[(at_t >= first_t) & (at_t < end_t)]
     return np.asarray(rows[np.unique(np.linspace(0, max(len(rows) - 1, 0), SAMPLED_TIMES).round().astype(np.int64))], np.int64)
+
+
+def show_seed(subject: Subject) -> Check:
+    """Show which assets have bars in the seed: one without any is not forecast before its venue has given a window of them."""
+    seed = subject.seed
+    bars = {symbol: int(n) for symbol, n in zip(seed.symbols, np.isfinite(seed.close).sum(axis=0), strict=True)}
+    without = [symbol for symbol, n in bars.items() if n == 0]
+    words = (
+        f"{len(seed.open_t)} bars until {iso(subject.seed_until_t)}, {len(bars) - len(without)} of {len(bars)} assets have some"
+    )
+    return Check(
+        "seed", False, True, words + (f"; none: {', '.join(without)}" if without else ""), "", "",
+        _document({"until_t": subject.seed_until_t, "rows": len(seed.open_t), "bars": bars}),
+    )  # fmt: skip
 
 
 def show_performance(subject: Subject) -> Check:

@@ -71,7 +71,7 @@ def _as_json(found: Promotion, manifest: Manifest) -> dict[str, object]:
         "symbols": list(manifest.symbols),
         "seed_until_t": manifest.seed_until_t,
         "models": dict(manifest.models),
-        "vectors": found.vectors_n,
+        "forecasts": found.forecasts_n,
         "checks": {check.name: {"asked": check.asked, "ok": check.ok, "found": check.found} for check in found.checks},
     }
 

@@ -28,7 +28,7 @@ class Promotion:
         path: the bundle; None when a check failed, and nothing was written.
         manifest: of the bundle.
         key_made: the signing key was made just now.
-        vectors_n: check vectors that came out the same when the written bundle was read back.
+        forecasts_n: recorded forecasts that came out the same when the written bundle was read back.
     """
 
     run_id: str
@@ -36,7 +36,7 @@ class Promotion:
     path: Path | None
     manifest: Manifest | None
     key_made: bool
-    vectors_n: int
+    forecasts_n: int
 
     def require_bundle(self) -> None:
         """Raise when a check failed.
@@ -82,7 +82,7 @@ def promote(
         subject = open_subject(home, run, until_t)
         checks = tuple(run_checks(subject, report, lineage=lineage))
         if not all(check.ok for check in checks if check.asked):
-            return Promotion(subject.run_dir.name, checks, None, None, key_made=False, vectors_n=0)
+            return Promotion(subject.run_dir.name, checks, None, None, key_made=False, forecasts_n=0)
         key = signing_key(key_file)
         trust(home, TrustedKey(public_key=key.public_key, store=key.store, label="promotions on this machine"))
         return _write(subject, checks, key)
@@ -103,7 +103,7 @@ def _write(subject: Subject, checks: tuple[Check, ...], key: SigningKey) -> Prom
     except BallastError:
         shutil.rmtree(path, ignore_errors=True)  # what cannot be read back was never made
         raise
-    return Promotion(subject.run_dir.name, checks, path, loaded.manifest, key_made=key.made, vectors_n=loaded.vectors_n)
+    return Promotion(subject.run_dir.name, checks, path, loaded.manifest, key_made=key.made, forecasts_n=loaded.forecasts_n)
 
 
 def _lineage(subject: Subject) -> Lineage:

@@ -114,11 +114,11 @@ def _files(contents: Contents) -> dict[str, bytes]:
             action="promote with a later --tail-until, or from a longer dataset",
         )
     vectors = make_vectors(forecaster, tail)
-    if not any(vector.rows_sha256 for vector in vectors):
+    if not any(vector.valid_n for vector in vectors):
         raise DataError(
             "a bundle without any forecast on its seed bars",
-            expected="models in force at the seed's end",
-            action="promote with a later --tail-until",
+            expected="models in force at the seed's end, and an asset with bars there",
+            action="promote with another --tail-until",
         )
     named = forecaster.description
     found = {

@@ -68,7 +68,7 @@ class LoadedBundle:
         forecaster: makes its forecasts.
         tail: the seed bars.
         profile: what its run was governed by.
-        vectors_n: check vectors that came out the same here.
+        forecasts_n: forecasts of an asset, at the check vectors, that came out the same here.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class LoadedBundle:
     forecaster: Forecaster
     tail: BarPanel
     profile: RiskProfile
-    vectors_n: int
+    forecasts_n: int
 
     @property
     def description(self) -> BundleDescription:
@@ -264,10 +264,10 @@ def load(sealed: SealedBundle) -> LoadedBundle:
     try:
         clusters = ClusterSpec(**asdict(DEFAULT_CLUSTERS) | manifest.clusters.model_dump())
         forecaster = Forecaster(description, manifest.symbols, manifest.grid_h, rule, models, calibrations, clusters)
-        vectors_n = check_vectors(forecaster, tail, sealed.files[m.VECTORS_NAME])
+        forecasts_n = check_vectors(forecaster, tail, sealed.files[m.VECTORS_NAME])
     except (DataError, InvariantError) as e:
         raise BundleRefused(Reason.UNCOMPUTABLE, e.got, expected=e.expected) from e
-    return LoadedBundle(sealed.path, manifest, forecaster, tail, profile, vectors_n)
+    return LoadedBundle(sealed.path, manifest, forecaster, tail, profile, forecasts_n)
 
 
 def decode_rule(content: bytes, kind: str) -> FeatureSpec | TrendSpec:

@@ -24,11 +24,16 @@ VECTOR_BARS: Final = 168
 
 
 class Vector(BaseModel):
-    """What the bundle says at the close of one bar of its seed; empty `rows_sha256` and `feature_digest`: no forecast there."""
+    """What the bundle says at the close of one bar of its seed; empty `rows_sha256` and `feature_digest`: no models there.
+
+    Attributes:
+        valid_n: assets with a forecast.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     at_t: int
+    valid_n: int = Field(ge=0)
     rows_sha256: str = Field(pattern=r"^(?:[0-9a-f]{64})?$")
     feature_digest: str = Field(pattern=r"^(?:[0-9a-f]{64})?$")
     clusters_sha256: str = Field(pattern=HEX)
@@ -49,6 +54,7 @@ def _vector(forecaster: Forecaster, tail: BarPanel, row: int) -> Vector:
     made = forecaster.forecast(panel)
     return Vector(
         at_t=int(tail.open_t[row]) + tail.interval_t,
+        valid_n=int(made[0]["valid_n"].sum()) if made else 0,
         rows_sha256=sha256_hex(made[0].tobytes()) if made else "",
         feature_digest=made[1].hex() if made else "",
         clusters_sha256=sha256_hex(forecaster.memberships(panel).tobytes()),
@@ -61,7 +67,7 @@ def encode_vectors(vectors: tuple[Vector, ...]) -> bytes:
 
 
 def check_vectors(forecaster: Forecaster, tail: BarPanel, content: bytes) -> int:
-    """Ask the forecaster again at every recorded vector; return how many of them are forecasts.
+    """Ask the forecaster again at every recorded vector; return how many forecasts of an asset came out the same.
 
     Raises:
         BundleRefused: the file is malformed or holds no forecast, or an answer is another one.
@@ -71,20 +77,22 @@ def check_vectors(forecaster: Forecaster, tail: BarPanel, content: bytes) -> int
     except (ValueError, TypeError, ValidationError, RecursionError) as e:
         raise BundleRefused(Reason.MALFORMED, "the check vectors", expected="vectors as this version writes them") from e
     made = make_vectors(forecaster, tail)
-    if [vector.at_t for vector in stored] != [vector.at_t for vector in made] or not any(v.rows_sha256 for v in stored):
+    if [vector.at_t for vector in stored] != [vector.at_t for vector in made] or not any(v.valid_n for v in stored):
         raise BundleRefused(
             Reason.UNCOMPUTABLE,
             f"check vectors at {[v.at_t for v in stored]}",
-            expected=f"forecasts at the decision times of the seed, {[v.at_t for v in made]}",
+            expected=f"some forecast, at the decision times of the seed, {[v.at_t for v in made]}",
         )
     for was, now in zip(stored, made, strict=True):
         parts = [
-            name for name in ("feature_digest", "rows_sha256", "clusters_sha256") if getattr(was, name) != getattr(now, name)
+            name
+            for name in ("feature_digest", "rows_sha256", "clusters_sha256", "valid_n")
+            if getattr(was, name) != getattr(now, name)
         ]
         if parts:
             raise BundleRefused(
                 Reason.UNCOMPUTABLE,
-                f"the check vector at {was.at_t} comes out with another {parts[0]} here: {getattr(now, parts[0])[:12] or 'none'}",
-                expected=getattr(was, parts[0])[:12] or "none",
+                f"the check vector at {was.at_t} comes out with another {parts[0]} here: {str(getattr(now, parts[0]))[:12] or 'none'}",
+                expected=str(getattr(was, parts[0]))[:12] or "none",
             )
-    return sum(bool(vector.rows_sha256) for vector in made)
+    return sum(vector.valid_n for vector in made)

@@ -99,7 +99,8 @@ def test_a_run_becomes_a_bundle_that_names_all_it_comes_from(
     assert manifest.signer_store == "file"
     asked = {evidence.name: evidence.asked for evidence in manifest.evidence}
     assert asked == {
-        "replay": True, "gates": True, "data": True, "notebook": True, "evaluator": True, "forecasts": True, "performance": False,
+        "replay": True, "gates": True, "data": True, "notebook": True, "evaluator": True, "forecasts": True, "seed": False,
+        "performance": False,
     }  # fmt: skip
     performance = json.loads((promoted[name].path / "evidence" / "performance.json").read_bytes())
     assert performance["run"]["final_pv_e8"] == str(run.final_pv_e8)

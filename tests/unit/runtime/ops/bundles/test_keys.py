@@ -136,6 +136,11 @@ def test_a_strange_file_among_the_trusted_keys_stops_everything(tmp_path: Path, 
     (trust_path(tmp_path) / plant).write_bytes(content)
     with pytest.raises(VerificationError, match="not a trusted key"):
         trusted_keys(tmp_path)
+    (trust_path(tmp_path) / plant).write_bytes(b"damaged")
+    with pytest.raises(VerificationError, match="not a trusted key"):
+        trusted_keys(tmp_path)
+    (trust_path(tmp_path) / plant).rename(trust_path(tmp_path) / f".partial-1-{plant}")
+    assert set(trusted_keys(tmp_path)) == {key.public_key}, "what a killed process left half-written is no key yet"
 
 
 def test_a_link_among_the_trusted_keys_is_not_followed(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_refused_bundle_changes_nothing(tmp_path: Path, bundles: list[Path]) -
     with pytest.raises(BundleRefused):
         rollback(tmp_path)
     assert active(tmp_path) == store_path(tmp_path) / bundles[2].name, "an altered predecessor is no way back"
-    assert store.activate(tmp_path, bundles[0]).vectors_n, "staged again from its source, whole"
+    assert store.activate(tmp_path, bundles[0]).forecasts_n, "staged again from its source, whole"
 
 
 def test_a_full_disk_leaves_the_active_one(tmp_path: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +115,8 @@ def test_a_kill_leaves_the_old_one_or_the_new_one(tmp_path: Path, bundles: list[
     assert done.returncode == -signal.SIGKILL
     folder = active(tmp_path)
     assert folder == store_path(tmp_path) / bundles[after].name
-    assert read_bundle(folder, trusted_keys(tmp_path)).vectors_n
-    assert store.activate(tmp_path, bundles[1]).vectors_n, "and the next one succeeds"
+    assert read_bundle(folder, trusted_keys(tmp_path)).forecasts_n
+    assert store.activate(tmp_path, bundles[1]).forecasts_n, "and the next one succeeds"
 
 
 def test_only_a_staged_bundle_can_be_pointed_at(tmp_path: Path, bundles: list[Path]) -> None:
