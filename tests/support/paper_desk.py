@@ -67,6 +67,7 @@ class PaperDesk:
         self.journal = MemoryJournal(genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id)
         self.venue = SimulatedExchange(self.desk.policy, acknowledges=self.plant.acknowledges)
         self.sent: dict[int, ApprovedOrder] = {}
+        self.memberships_n = 0
 
     def run(self) -> list[Block]:
         """Return the journal's blocks."""
@@ -80,9 +81,9 @@ class PaperDesk:
             elif row["kind_id"] == c.EV_CLUSTERS:
                 if hour - 1 in down:
                     continue
-                self._take(
-                    ev.clusters(max(at_t, self.desk.now_t), int(row["value_n"]), self.inputs.clusters.rows[row["cluster_n"]])
-                )
+                self.memberships_n += 1
+                rows = self.inputs.clusters.rows[row["cluster_n"]]
+                self._take(ev.clusters(max(at_t, self.desk.now_t), self.memberships_n, rows))
             else:
                 if hour not in down:
                     self._hour(hour, row)
