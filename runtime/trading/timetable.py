@@ -45,6 +45,12 @@ class Timetable:
         """Whether nothing is being read."""
         return not (self._fetching or self._probing or self._reading)
 
+    def open(self) -> None:
+        """Take notice that the feed is up: it brings the bars that were missed by itself, so they are not asked for at once."""
+        self.opened = True
+        if not self._session.needs_history:
+            self._fetch_from_ms = self._clock.now_ms() + self._settings.bar_grace_ms
+
     def due_ms(self) -> int:
         """Return when something is due next."""
         now_ms, desk = self._clock.now_ms(), self._desk

@@ -191,7 +191,7 @@ class Trader:
             case Tick():
                 self._timetable.on_tick(received_ns)
             case Opened():
-                self._timetable.opened = True
+                self._timetable.open()
             case Fetched():
                 self._timetable.on_fetched(content, received_ns)
             case Measured():

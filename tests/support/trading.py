@@ -178,7 +178,7 @@ class Bench:
         self.market = ScriptedMarket(self.inputs, self.clock)
         self.forecaster = ScriptedForecasts(self.inputs.forecasts)
         self.tail = BarTail(self.folder / "bars.sqlite", self.inputs.genesis.symbols, HOUR_T)
-        hooks = Hooks(
+        self.hooks = Hooks(
             load_bundle=lambda path: self.load_bundle(path),  # noqa: PLW0108  a test may set it later
             bundle_activated=self.told.activated.append,
             on_block=self._on_block,
@@ -186,8 +186,13 @@ class Bench:
             log=lambda name, _fields: self.told.lines.append(name),
             keep_evidence=lambda name, _content: self.told.evidence.append(name),
         )
+        self._used = journal or self.journal
+        self.use(self.hooks)
+
+    def use(self, hooks: Hooks) -> None:
+        """Make the loop, which has not run yet, with other hooks."""
         self.trader = Trader(
-            self.recovered, journal or self.journal, self.market, self.exchange, self.clock, self.tail, self.settings,
+            self.recovered, self._used, self.market, self.exchange, self.clock, self.tail, self.settings,
             Start(self.forecaster, BUNDLE, SESSION), hooks,
         )  # fmt: skip
 

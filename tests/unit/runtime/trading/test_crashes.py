@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from runtime.verify import gather
 from tests.support.trading import HOUR_T, START_T, Bench, account
 
 WARM_N, HOURS_N = 24, 14
+CRASHES_N = int(os.environ.get("BALLAST_TEST_LOOP_CRASHES", "8"))
+"""Crashes before and after an append, each; 1000 takes every append of the run."""
 BEGIN_T = START_T + (WARM_N + 1) * HOUR_T
 END_T = BEGIN_T + HOURS_N * HOUR_T
 
@@ -103,7 +106,8 @@ def appends_n(tmp_path: Path) -> int:
 def test_a_crash_around_any_append_loses_and_doubles_nothing(tmp_path: Path, written: bool) -> None:
     total = appends_n(tmp_path / "whole")
     crashed_n = 0
-    for n in [*range(1, 4), *range(WARM_N, total - 1, 2 + int(written))]:
+    every = -(-(total - 1 - WARM_N) // CRASHES_N)
+    for n in [1, 2, *range(WARM_N + int(written), total - 1, every)]:
         bench = start(tmp_path / f"at-{n}")
         bench.reopen(lambda journal, n=n: DyingJournal(journal, n, written=written, error=Crash("gone")))  # type: ignore[misc]
         with pytest.raises(Crash):
@@ -114,7 +118,7 @@ def test_a_crash_around_any_append_loses_and_doubles_nothing(tmp_path: Path, wri
         bench.run(trade)
         check_whole(bench)
         bench.close()
-    assert crashed_n > 15
+    assert crashed_n > CRASHES_N // 2
 
 
 @pytest.mark.parametrize("arrived", [False, True], ids=["not sent", "sent"])

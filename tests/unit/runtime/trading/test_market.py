@@ -1,0 +1,385 @@
+"""Bars, books and notices on their way to the core: nothing invented, nothing stale, and a kill switch for feeds that lie."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.core import codes as c
+from runtime.core.digest import decode_payload
+from runtime.market import BookView, ClosedBar, Notice, NoticeKind, TradeTick
+from runtime.trading.settings import TradingSettings
+from tests.support.trading import HOUR_T, START_T, Bench, account, book
+
+WARM_N = 24
+BEGIN_T = START_T + (WARM_N + 1) * HOUR_T
+QUIET = TradingSettings(warm_up_n=WARM_N, quote_move_ppm=1_000_000)
+
+
+def bench_of(tmp_path: Path, settings: TradingSettings | None = None, **changes: object) -> Bench:
+    inputs = account(seed=2, hours=80, warm_n=WARM_N, **changes)
+    return Bench(tmp_path, inputs, BEGIN_T, settings)
+
+
+def hours_of(bench: Bench) -> list[int]:
+    return [(int(e.record[0]["value_n"]) - START_T) // HOUR_T for e in bench.events(c.EV_BARS)]
+
+
+def refusals(bench: Bench) -> list[str]:
+    found = [row for b in bench.blocks() for row in decode_payload(b.payload).get("risk_event", ())]
+    return [c.GATE_NAMES[int(row["gate_id"])] for row in found if row["kind_id"] == c.RISK_REFUSED]
+
+
+def too_wide(bench: Bench) -> bool:
+    """Return whether the spread of a quote kept an entry out."""
+    found = [row for b in bench.blocks() for row in decode_payload(b.payload).get("risk_event", ())]
+    return any(row["gate_id"] == c.G_LIQUIDITY and row["scale_id"] == c.SCALE_PPM for row in found)
+
+
+def kills(bench: Bench) -> list[tuple[int, str]]:
+    switched = [e for e in bench.events(c.EV_CONTROL) if e.record[0]["instrument_id"] == c.SWITCH_KILL]
+    notes = [(e, e.note_of()) for e in switched]
+    return [(int(e.record[0]["value_n"]), note.reason) for e, note in notes if note is not None and note.actor == "system"]
+
+
+def present(bench: Bench, hour: int) -> list[int]:
+    event = bench.events(c.EV_BARS)[hour]
+    assert event.bars is not None
+    return np.flatnonzero(event.bars["present_n"]).tolist()
+
+
+def price_of(bench: Bench, s: int, at_t: int) -> int:
+    n = int(np.searchsorted(bench.inputs.close_t, at_t))
+    return int(bench.inputs.bars[n, s]["close_e8"])
+
+
+def test_a_bar_that_does_not_come_is_asked_for_and_then_stays_absent(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    quiet_t = BEGIN_T + 2 * HOUR_T
+
+    async def play(bench: Bench) -> None:
+        await bench.step(BEGIN_T + HOUR_T, but=(1, 2))
+        assert hours_of(bench)[-1] == WARM_N, "two bars are missing, and the grace is not over"
+        await bench.step(BEGIN_T + HOUR_T + 20)
+        assert hours_of(bench)[-1] == WARM_N + 1
+        bench.market.hidden.add((quiet_t - HOUR_T, 3))
+        await bench.step(quiet_t, but=(3,))
+        await bench.step(quiet_t + 19)
+        assert hours_of(bench)[-1] == WARM_N + 1
+        await bench.step(quiet_t + 20)
+
+    bench.run(play)
+    assert hours_of(bench) == list(range(WARM_N + 3))
+    whole = np.flatnonzero(bench.inputs.bars[WARM_N + 1]["present_n"]).tolist()
+    assert present(bench, WARM_N + 1) == whole
+    assert 3 not in present(bench, WARM_N + 2)
+    last = bench.blocks(c.EV_BARS)[-1]
+    assert last.at_t == quiet_t + 20
+    assert bench.events(c.EV_BARS)[-1].forecasts is not None or quiet_t not in bench.inputs.forecasts.at_t
+    bench.close()
+
+
+def test_an_hour_of_which_nothing_is_known_waits(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    spoken = int(np.flatnonzero(bench.inputs.bars[WARM_N + 1]["present_n"])[0])
+
+    async def play(bench: Bench) -> None:
+        bench.market.broken = set(range(5))
+        await bench.step(BEGIN_T + HOUR_T, but=range(5))
+        for n in range(1, 6):
+            await bench.step(BEGIN_T + HOUR_T + 20 * n)
+        assert hours_of(bench)[-1] == WARM_N, "no instrument has spoken"
+        bench.market.put(bench.market.bar(BEGIN_T, spoken))
+        await bench.settled()
+        await bench.step(BEGIN_T + HOUR_T + 200)
+        assert hours_of(bench)[-1] == WARM_N + 1, "the venue answered for none of the others, twice"
+        assert present(bench, WARM_N + 1) == [spoken]
+        bench.market.broken = set()
+
+    bench.run(play)
+    bench.close()
+
+
+def test_missed_hours_are_caught_up_without_forecasts_and_without_decisions(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def some(bench: Bench) -> None:
+        await bench.hours(BEGIN_T + 10 * HOUR_T)
+
+    async def later(bench: Bench) -> None:
+        await bench.step(bench.clock.now_t() + 25)
+
+    bench.run(some)
+    before = bench.journal.head().seq_n
+    bench.reopen()
+    back_t = BEGIN_T + 16 * HOUR_T + 600
+    bench.clock.at_t = back_t
+    bench.run(later)
+    assert hours_of(bench) == list(range(WARM_N + 17)), "every hour once, in order"
+    new = [e for b, e in zip(bench.blocks(), bench.events(), strict=True) if b.seq_n > before and b.kind_id == c.EV_BARS]
+    assert [e.forecasts is not None for e in new[:-1]] == [False] * 5
+    assert all(e.at_t == back_t + 25 for e in new), "taken in when they were, not when they closed"
+    stale = [b for b in bench.blocks(c.EV_BARS) if b.seq_n > before][:-1]
+    assert not any("trade_signal" in decode_payload(b.payload) for b in stale), "no decision on stale data"
+    assert bench.forecaster.asked_t == [BEGIN_T + 16 * HOUR_T]
+    bench.close()
+
+
+def test_bars_older_than_the_profile_allows_carry_no_forecast(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, bar_age_max_t=900)
+    known = set(bench.inputs.forecasts.at_t.tolist())
+    first_t = next(t for t in range(BEGIN_T + HOUR_T, BEGIN_T + 30 * HOUR_T, HOUR_T) if t in known)
+
+    async def play(bench: Bench) -> None:
+        await bench.hours(first_t - HOUR_T)
+        bench.clock.at_t = first_t + 901
+        bench.market.hour(first_t)
+        await bench.settled()
+
+    bench.run(play)
+    event = bench.events(c.EV_BARS)[-1]
+    assert int(event.record[0]["value_n"]) == first_t - HOUR_T
+    assert event.at_t == first_t + 901
+    assert event.forecasts is None
+    bench.close()
+
+
+def test_a_late_bar_is_no_block_and_kept(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def play(bench: Bench) -> None:
+        bench.market.hidden.add((BEGIN_T, 0))
+        await bench.step(BEGIN_T + HOUR_T, but=(0,))
+        await bench.step(BEGIN_T + HOUR_T + 20)
+        bench.market.put(bench.market.bar(BEGIN_T, 0), bench.market.bar(BEGIN_T, 1), bench.market.bar(BEGIN_T + HOUR_T, 1))
+        await bench.settled()
+
+    bench.run(play)
+    assert hours_of(bench)[-1] == WARM_N + 1
+    assert 0 not in present(bench, WARM_N + 1)
+    assert bench.trader.view.feed.late_n == 2
+    assert not math.isnan(bench.tail.panel(BEGIN_T, 1).close[0, 0])
+    bench.close()
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        ClosedBar(0, BEGIN_T, 10.0, 9.0, 8.0, 8.5, 1.0, "ws"),
+        ClosedBar(0, BEGIN_T, -1.0, 9.0, -2.0, 8.5, 1.0, "ws"),
+        ClosedBar(0, BEGIN_T, 1.0, math.inf, 1.0, 1.0, 1.0, "ws"),
+        ClosedBar(0, BEGIN_T, 1.0, 1.0, 1.0, math.nan, 1.0, "ws"),
+        ClosedBar(0, BEGIN_T, 1.0, 1.0, 1.0, 1.0, -1.0, "ws"),
+        ClosedBar(0, BEGIN_T + 7, 1.0, 1.0, 1.0, 1.0, 1.0, "ws"),
+        ClosedBar(99, BEGIN_T, 1.0, 1.0, 1.0, 1.0, 1.0, "ws"),
+        ClosedBar(0, BEGIN_T + 5 * HOUR_T, 1.0, 1.0, 1.0, 1.0, 1.0, "ws"),
+    ],
+    ids=["range", "negative", "endless", "half", "volume", "grid", "stranger", "future"],
+)
+def test_an_impossible_bar_is_refused_and_counted(tmp_path: Path, bar: ClosedBar) -> None:
+    bench = bench_of(tmp_path, QUIET.model_copy(update={"gaps_max_n": 1}))
+
+    async def play(bench: Bench) -> None:
+        bench.clock.at_t = BEGIN_T + HOUR_T
+        bench.market.put(bar)
+        await bench.settled()
+        bench.market.hour(BEGIN_T + HOUR_T)
+        await bench.settled()
+
+    bench.run(play)
+    assert hours_of(bench)[-1] == WARM_N + 1
+    whole = np.flatnonzero(bench.inputs.bars[WARM_N + 1]["present_n"]).tolist()
+    assert present(bench, WARM_N + 1) == whole
+    assert [cause for cause, _ in kills(bench)] == [c.KILL_DATA]
+    bench.close()
+
+
+def test_quotes_are_events_when_they_moved_and_before_decisions(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, TradingSettings(warm_up_n=WARM_N, quote_move_ppm=10_000))
+
+    async def play(bench: Bench) -> None:
+        now_t = BEGIN_T + HOUR_T - 50
+        price = 10_000_000_000
+        await bench.step(now_t, books=[book(0, now_t, price, price + 10)])
+        assert not bench.events(c.EV_QUOTE), "the first book is no move"
+        await bench.step(BEGIN_T + HOUR_T - 20, books=[book(0, BEGIN_T + HOUR_T - 20, price, price + 10)])
+        await bench.step(BEGIN_T + HOUR_T)
+        (renewed,) = bench.events(c.EV_QUOTE)
+        assert (renewed.at_t, int(renewed.record[0]["price_e8"])) == (BEGIN_T + HOUR_T, price)
+        kinds = [b.kind_id for b in bench.blocks() if b.kind_id in (c.EV_QUOTE, c.EV_BARS)]
+        assert kinds[-2:] == [c.EV_QUOTE, c.EV_BARS]
+        at_t = BEGIN_T + HOUR_T + 60
+        await bench.step(at_t, books=[book(0, at_t, price * 1_009 // 1_000, price * 1_010 // 1_000)])
+        assert len(bench.events(c.EV_QUOTE)) == 1, "a small move"
+        await bench.step(at_t + 1, books=[book(0, at_t + 1, price * 1_011 // 1_000, price * 1_012 // 1_000)])
+        assert len(bench.events(c.EV_QUOTE)) == 2, "a large one"
+
+    bench.run(play)
+    assert [int(e.record[0]["value_n"]) for e in bench.events(c.EV_QUOTE)] == [0, 0], "nothing is held"
+    bench.close()
+
+
+@pytest.mark.parametrize("what", ["old", "old at the venue", "crossed", "checksum", "lost", "one side"])
+def test_a_book_that_is_doubted_is_not_used(tmp_path: Path, what: str) -> None:
+    bench = bench_of(tmp_path)
+    price = 10_000_000_000
+    at_t = BEGIN_T + HOUR_T - 10
+
+    async def play(bench: Bench) -> None:
+        good = book(0, at_t, price, price + 10)
+        shown_t = at_t - 40 if what == "old" else at_t
+        await bench.step(shown_t, books=[good])
+        if what == "crossed":
+            bench.market.put(book(0, at_t, price + 10, price))
+        elif what == "one side":
+            bench.market.put(BookView(0, at_t * 1_000, np.zeros((0, 2), np.int64), good.asks))
+        elif what == "checksum":
+            bench.market.put(Notice(NoticeKind.CHECKSUM, 0, at_t * 1_000, ""))
+        elif what == "lost":
+            bench.market.put(Notice(NoticeKind.LOST, -1, at_t * 1_000, "gone"))
+        elif what == "old at the venue":
+            bench.market.put(book(0, at_t - 60, price, price + 10))
+        await bench.settled()
+        assert 0 in bench.trader.view.feed.stale_instruments or what == "old"
+        await bench.step(BEGIN_T + HOUR_T)
+
+    bench.run(play)
+    assert not bench.events(c.EV_QUOTE)
+    bench.close()
+
+
+def test_the_spread_gate_sees_the_real_spread(tmp_path: Path) -> None:
+    wide, narrow = bench_of(tmp_path / "wide", QUIET), bench_of(tmp_path / "narrow", QUIET)
+    for bench, spread_ppm in ((wide, 20_000), (narrow, 100)):
+
+        async def play(bench: Bench, spread_ppm: int = spread_ppm) -> None:
+            for n in range(1, 20):
+                at_t = BEGIN_T + n * HOUR_T
+                mids = [(s, price_of(bench, s, at_t)) for s in range(5)]
+                books = [book(s, at_t, p - p * spread_ppm // 2_000_000, p + p * spread_ppm // 2_000_000) for s, p in mids if p]
+                await bench.step(at_t, books=books)
+
+        bench.run(play)
+        assert len(bench.events(c.EV_QUOTE)) > 50
+    assert too_wide(wide)
+    assert not wide.blocks(c.EV_FILL)
+    assert not too_wide(narrow)
+    assert narrow.blocks(c.EV_FILL)
+    wide.close()
+    narrow.close()
+
+
+def test_nothing_is_entered_while_the_clock_is_not_measured_or_wrong(tmp_path: Path) -> None:
+    for name, skew in (("unknown", None), ("wrong", 2_500), ("right", 1_500)):
+        bench = bench_of(tmp_path / name)
+        bench.market.skew = skew
+
+        async def play(bench: Bench) -> None:
+            await bench.hours(BEGIN_T + 12 * HOUR_T)
+
+        bench.run(play)
+        beats = {int(e.record[0]["value_n"]) for e in bench.events(c.EV_HEARTBEAT)}
+        assert (600_000 if skew is None else skew) in beats
+        entered = bool(bench.blocks(c.EV_FILL))
+        assert entered == (name == "right")
+        assert ("CLOCK_SKEW" in refusals(bench)) == (name != "right")
+        bench.close()
+
+
+def test_a_lost_feed_throws_the_kill_switch_once(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def play(bench: Bench) -> None:
+        at_t = BEGIN_T + 100
+        await bench.step(at_t)
+        bench.market.put(Notice(NoticeKind.LOST, -1, at_t * 1_000, "gone"))
+        await bench.settled()
+        assert "the feed is not connected" in bench.trader.view.reasons
+        await bench.step(at_t + 900)
+        assert not kills(bench)
+        await bench.step(at_t + 970)
+        await bench.step(at_t + 1_100)
+        bench.market.put(Notice(NoticeKind.CONNECTED, -1, 0, ""))
+        await bench.step(at_t + 1_200)
+
+    bench.run(play)
+    ((cause, reason),) = kills(bench)
+    assert cause == c.KILL_EXCHANGE
+    assert "no market data for 970 s" in reason
+    assert bench.trader.view.feed.reconnects_n == 1
+    assert any("kill switch is on" in reason for reason in bench.trader.view.reasons)
+    bench.close()
+
+
+def test_too_many_gaps_in_an_hour_throw_the_kill_switch(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, QUIET.model_copy(update={"gaps_max_n": 3}))
+
+    async def play(bench: Bench) -> None:
+        for n in range(3):
+            at_t = BEGIN_T + HOUR_T * (n + 1) + 1_800 if n < 2 else BEGIN_T + 2 * HOUR_T + 1_860
+            kind = NoticeKind.GAP if n % 2 else NoticeKind.CHECKSUM
+            await bench.hours(at_t - at_t % HOUR_T)
+            await bench.step(at_t)
+            bench.market.put(Notice(kind, 1, at_t * 1_000, ""))
+            await bench.settled()
+        assert not kills(bench), "three, but not within an hour"
+        bench.market.put(Notice(NoticeKind.GAP, 1, 0, ""))
+        await bench.step(bench.clock.now_t() + 60)
+
+    bench.run(play)
+    assert [cause for cause, _ in kills(bench)] == [c.KILL_DATA]
+    feed = bench.trader.view.feed
+    assert (feed.gaps_n, feed.checksum_n) == (2, 2)
+    bench.close()
+
+
+def test_books_so_wide_that_there_is_no_market_throw_the_kill_switch(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, QUIET)
+
+    async def play(bench: Bench) -> None:
+        price, at_t = 10_000_000_000, BEGIN_T + HOUR_T
+        await bench.step(at_t, books=[book(s, at_t, price, price * (2 if s < 2 else 1) + 1) for s in range(4)])
+
+    bench.run(play)
+    ((cause, reason),) = kills(bench)
+    assert cause == c.KILL_MARKET
+    assert reason.startswith("2 of 4 books")
+    bench.close()
+
+
+def test_trades_are_for_nobody_and_modes_are_shown(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def play(bench: Bench) -> None:
+        bench.market.put(TradeTick(0, 0, 1, 1, c.BUY), Notice(NoticeKind.VENUE_MODE, -1, 0, "maintenance"))
+        bench.market.put(Notice(NoticeKind.DUPLICATE_BAR, 0, 0, ""), Notice(NoticeKind.REJECTED, 0, 0, "no such pair"))
+        await bench.settled()
+
+    before = bench.trader.view
+    bench.run(play)
+    view = bench.trader.view
+    assert before.state == "starting"
+    assert view.feed.venue_mode == "maintenance"
+    assert "the venue is in mode maintenance" in view.reasons
+    assert view.feed.duplicate_n == 1
+    with pytest.raises(ValueError, match="read-only"):
+        view.state_row[0]["desk"]["kill_n"] = 1
+    bench.close()
+
+
+def test_the_feed_is_opened_again_until_it_stands(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    bench.market.unreachable_n = 2
+
+    async def play(bench: Bench) -> None:
+        assert bench.trader.view.state == "starting"
+        await bench.step(BEGIN_T + 5)
+        await bench.step(BEGIN_T + 10)
+        assert bench.trader.view.state == "running"
+
+    bench.run(play)
+    assert (bench.market.opened_n, bench.market.closed_n) == (1, 1)
+    bench.close()
