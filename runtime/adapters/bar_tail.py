@@ -130,6 +130,7 @@ class BarTail:
             for row, open_t in enumerate(panel.open_t)
             for n in range(len(self._symbols))
             if not np.isnan(columns[row, n]).all()
+            and not self.has(n, int(open_t))  # what the venue itself said stays unquestioned
         ]
         self.put(bars)
 

@@ -293,7 +293,7 @@ def test_a_defect_of_the_feed_is_raised_to_its_consumer(tmp_path: Path, monkeypa
 
 def test_a_slow_consumer_misses_only_books_that_newer_ones_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "WAITING_MAX_N", 20)
-    monkeypatch.setattr(feed_module, "BATCH_N", 3)
+    monkeypatch.setattr(feed_module, "BATCH_N", 1)
 
     async def scene() -> None:
         folder = write_market(tmp_path, n=2)
