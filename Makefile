@@ -21,7 +21,7 @@ INSTALLED := .venv/.installed-$(shell git hash-object pyproject.toml)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check format lint types imports spelling deps docs bench bench-all coverage mutate lock clean fix
+.PHONY: help install demo test test-all alone check format lint types imports spelling deps docs bench bench-all coverage mutate lock clean fix
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ coverage: install ## Lines and branches of the runtime that its tests reach with
 
 mutate: install ## Plant a thousand small defects in the arithmetic, the books and the risk engine; at least 90 % must be noticed
 	nice -n 10 $(BIN)/python -m tools.mutate $(ARGS)
+
+alone: install ## Install the runtime extra alone, from the lock, and trade some virtual hours with it
+	$(BIN)/python -m pytest -m "" tests/simulation/test_runtime_alone.py $(ARGS)
 
 check: format lint types imports spelling deps docs test ## Run what CI runs
 

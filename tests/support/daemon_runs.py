@@ -53,7 +53,7 @@ class Operator:
 
     def type(self, *arguments: str, code: int = 0) -> dict[str, object]:
         """Run a command to its end and return its JSON object."""
-        done = subprocess.run([*self.command(*arguments), "--json"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*self.command(*arguments), "--json"], capture_output=True, text=True, check=False, cwd=self.home)
         assert done.returncode == code, done.stdout + done.stderr
         found: dict[str, object] = json.loads(done.stdout)
         return found
