@@ -54,7 +54,7 @@ class Explainer:
             DataError: no model, of an unknown kind, or without the numbers of rows.
         """
         model = TreeModel.parse(text)
-        node_rows, leaf_rows = _rows_of(text, model)
+        node_rows, leaf_rows = _rows_of(text)
         parent = np.full(len(model.feature), ROOT, np.int32)
         from_left = np.zeros(len(model.feature), np.int32)
         for side, children in ((1, model.left), (0, model.right)):
@@ -138,9 +138,7 @@ def contributions(forecaster: Forecaster, panel: BarPanel, symbol: str) -> tuple
         raise _nothing(f"no forecast of {symbol} at {at_t}")
     if isinstance(forecaster.rule, TrendSpec):
         return _votes(panel, s, forecaster.rule)
-    part = forecaster.part_at(at_t)
-    if part is None:
-        raise _nothing(f"no models in force at {at_t}")
+    (part,) = (part for part in forecaster.description.parts if part.from_t <= at_t < part.to_t)
     row = np.ascontiguousarray(forecaster.features(panel)[s : s + 1])
     inputs = tuple(None if math.isnan(value) else value for value in row[0].tolist())
     found = []
@@ -241,12 +239,12 @@ def add_leaf(on_path: Ints, one: Floats, zero: Floats, weight: Floats, depth: in
                 share = following * (depth + 1) / ((i + 1) * one[f])
                 total += share
                 following = weight[i] - share * zero[f] * (depth - i) / (depth + 1)
-            elif zero[f] != 0.0:
+            else:  # above zero: every node was reached by some training row
                 total += weight[i] / (zero[f] * (depth - i) / (depth + 1))
         out[on_path[f]] += total * (one[f] - zero[f]) * value
 
 
-def _rows_of(text: str, model: TreeModel) -> tuple[Floats, Floats]:
+def _rows_of(text: str) -> tuple[Floats, Floats]:
     """Return the training rows that reached each split and each leaf of a text that `TreeModel` has parsed."""
     node_rows: list[float] = []
     leaf_rows: list[float] = []
@@ -256,8 +254,6 @@ def _rows_of(text: str, model: TreeModel) -> tuple[Floats, Floats]:
         # a tree of one leaf is the same for every row: its count is of no use, and not always written
         leaf_rows += [1.0] if leaves == 1 else _counts(tree, "leaf_count", leaves)
         node_rows += _counts(tree, "internal_count", leaves - 1)
-    if len(node_rows) != len(model.feature) or len(leaf_rows) != len(model.values):
-        raise _uncounted(f"counts of {len(node_rows)} splits and {len(leaf_rows)} leaves")
     return np.array(node_rows, np.float64), np.array(leaf_rows, np.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -192,6 +193,25 @@ def test_a_rule_with_other_constants_is_refused() -> None:
         trend_forecaster(("BTC", "ETH"), TrendSpec(carry_ppm=200_000))
 
 
+def test_a_rule_for_other_horizons_than_the_bundle_says_is_refused() -> None:
+    rule = TrendSpec()
+    description = BundleDescription(kind="trend", name="trend", feature_set_hash=rule.digest, horizons_h=(1, 4, 24))
+    with pytest.raises(DataError, match="a rule for"):
+        Forecaster(description, ("BTC",), GRID_H, rule)
+
+
+def test_without_any_bar_there_is_a_digest_and_no_forecast_of_any_asset(studied: Studied) -> None:
+    row = row_of(studied.panel, int(studied.ml.at_t[5]))
+    panel = first_bars(studied.panel, row + 1)
+    fields = [values.copy() for values in (panel.open, panel.high, panel.low, panel.close, panel.volume)]
+    for values in fields:
+        values[-1] = np.nan
+    made = studied.forecaster().forecast(BarPanel(panel.symbols, panel.interval_t, panel.open_t, *fields))
+    assert made is not None
+    assert not made[0]["valid_n"].any()
+    assert len(made[1]) == 32
+
+
 def test_a_panel_of_other_assets_is_refused(studied: Studied) -> None:
     forecaster = studied.forecaster()
     for panel in (make_panel(900, 3), replace(make_panel(900, 4), interval_t=900), first_bars(studied.panel, 0)):
@@ -201,6 +221,7 @@ def test_a_panel_of_other_assets_is_refused(studied: Studied) -> None:
         trend_forecaster(studied.panel.symbols).features(studied.panel)
 
 
+@pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="plain Python is not what is timed")
 def test_a_forecast_of_thirty_assets_takes_well_under_a_tenth_of_a_second() -> None:
     """The rule and the features on 30 assets; the models of 30 assets are a few milliseconds more (see the bundle reference)."""
     from runtime.inference.features import compute
