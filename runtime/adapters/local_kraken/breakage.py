@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,6 +23,7 @@ OVERLAP_N: Final = 10
 PAGES_KEPT_N: Final = 256
 SKEW_T: Final = 90
 """Seconds that a skewed Time is ahead."""
+_UNIXTIME: Final = re.compile(rb'"unixtime":(\d+)')
 
 STATUS: Final = {
     Fault.HTTP_429: 429,
@@ -112,18 +114,11 @@ class Breakage:
         if fault is Fault.DUPLICATE_PAGE:
             return replace(answer, body=before or answer.body)
         if fault is Fault.TIME_SKEW:
-            return replace(answer, body=_skewed(json.loads(answer.body)))
+            ahead = _UNIXTIME.sub(lambda found: b'"unixtime":%d' % (int(found[1]) + SKEW_T), answer.body)
+            return replace(answer, body=ahead)
         return replace(
             answer, body=json.dumps(_rearranged(fault, before, json.loads(answer.body)), separators=(",", ":")).encode()
         )
-
-
-def _skewed(content: dict[str, object]) -> bytes:
-    """Return the answer of Time with another time; anything else as it is."""
-    result = content.get("result")
-    if isinstance(result, dict) and isinstance(result.get("unixtime"), int):
-        content = content | {"result": result | {"unixtime": result["unixtime"] + SKEW_T}}
-    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _rearranged(fault: Fault, before: bytes | None, content: dict[str, object]) -> dict[str, object]:

@@ -83,7 +83,7 @@ def test_serve_until_ctrl_c(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_the_words_for_stepped_time(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
     stop_when_ready(monkeypatch, signal.SIGTERM)
-    assert main(["kraken", "serve", "--data", str(folder), "--stepped"]) == 0
+    assert main(["kraken", "serve", "--data", str(folder), "--stepped", "--unconstrained"]) == 0
     assert "until POST /control/advance" in capsys.readouterr().err
 
 

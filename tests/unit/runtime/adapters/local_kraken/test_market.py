@@ -327,6 +327,32 @@ def test_a_book_near_zero_and_one_that_never_constrains() -> None:
     assert min(level.qty for level in deep.asks) > 10_000
 
 
+def test_an_unconstraining_book_trades_at_the_open_of_the_hour_in_progress(tmp_path: Path) -> None:
+    """Without a spread and without an end, on the hour and within it, also where nobody trades; and it changes every hour."""
+    write_bars(tmp_path / "1h" / "SOLUSD.parquet", hourly(40, quiet=frozenset({20, 21})))
+    market = LocalMarket.open([tmp_path], seed=9, shape=BookShape.unconstraining())
+    (pair,) = market.pairs
+    bars = {bar[0]: bar for bar in hourly(40, quiet=frozenset({20, 21}))}
+    before = None
+    for hour_n in range(1, 40):
+        begin_t = START_T + hour_n * HOUR_S
+        wanted = Decimal(str(bars[begin_t][1])) if begin_t in bars else Decimal(str(bars[START_T + 19 * HOUR_S][4]))
+        for at_s in (0, 1, 1_800, 3_599):
+            book = market.book(pair, (begin_t + at_s) * NS, 10)
+            assert book.bids[0].price == book.asks[0].price == wanted
+            assert all(level.price * level.qty >= 4_900_000 for level in (*book.bids, *book.asks))
+        assert before is None or market.book(pair, begin_t * NS, 10).bids != before, (
+            "an unchanged book would be told of nowhere"
+        )
+        before = market.book(pair, begin_t * NS, 10).bids
+    assert market.book(pair, (START_T - HOUR_S) * NS, 10).bids == ()
+
+
+def test_ten_endless_levels_of_the_cheapest_coin_add_up_within_64_bits() -> None:
+    book = seeded_book(1, PairInfo("SHIB", "USD", 8, 2), 3, 0, 10, BookShape.unconstraining())
+    assert 0 < sum(int(level.qty * 10**8) for level in book.asks) < 2**63
+
+
 def test_captures_are_replayed_to_the_update(real_data: Path) -> None:
     market = LocalMarket.open([real_data / "kraken-book"], seed=0)
     (pair,) = market.pairs

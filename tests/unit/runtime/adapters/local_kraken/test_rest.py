@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.adapters.local_kraken.breakage import Answer, Delivery
+from runtime.adapters.local_kraken.breakage import SKEW_T, Answer, Delivery
 from runtime.adapters.local_kraken.clock import VirtualClock
 from runtime.adapters.local_kraken.faults import REST, WEBSOCKET, Fault, FaultPlan, Switch, parse_switch
 from runtime.adapters.local_kraken.limits import CLIENTS_KEPT_N, RateLimit, RateRule
@@ -317,6 +317,8 @@ def test_every_rest_fault_is_done(rest: RestInterface) -> None:
         assert list(json.loads(second(fault).body)) == ["error"]
     for fault in (Fault.STALL, Fault.DROP_BEFORE_HEADERS, Fault.DROP_AFTER_HEADERS):
         assert (second(fault).delivery.value, second(fault).body) == (fault.value, following)
+    rest.faults.add(Switch(Fault.TIME_SKEW, next_n=1))
+    assert json.loads(rest.answer("Time", {}).body)["result"]["unixtime"] == rest.market.now_ns // NS + SKEW_T
     assert set(rest.faults.injected) == REST
     assert rest.faults.switches == []
 

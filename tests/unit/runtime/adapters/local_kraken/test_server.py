@@ -19,7 +19,7 @@ import aiohttp
 import ccxt
 import pytest
 
-from runtime.adapters.local_kraken import server
+from runtime.adapters.local_kraken import control, server
 from runtime.adapters.local_kraken.faults import Fault, Switch
 from runtime.adapters.local_kraken.limits import RateRule
 from runtime.adapters.local_kraken.market import LocalMarket
@@ -152,6 +152,30 @@ def test_time_is_stepped_from_outside_and_from_a_thread(local: LocalKraken) -> N
     assert local.advance((NOW_T + 3 * HOUR_S) * NS) == local.now_ns == (NOW_T + 3 * HOUR_S) * NS
     assert ask(local.url + "/0/public/Time")["result"]["unixtime"] == NOW_T + 3 * HOUR_S
     assert local.websocket_url == local.url.replace("http", "ws") + "/v2"
+
+
+def test_whoever_asks_for_a_later_time_is_answered_when_it_comes(local: LocalKraken, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = local.now_ns
+    assert ask(f"{local.url}/control/now?after_ns={now_ns - 1}")["now_ns"] == now_ns
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.append(ask(f"{local.url}/control/now?after_ns={now_ns}")["now_ns"]))
+    waiting.start()
+    time.sleep(0.1)
+    assert not found
+    local.advance(now_ns + 7)
+    waiting.join(5)
+    assert found == [now_ns + 7]
+    monkeypatch.setattr(control, "NOW_WAIT_S", 0.05)
+    assert ask(f"{local.url}/control/now?after_ns={now_ns + 7}")["now_ns"] == now_ns + 7, "time stands: answered all the same"
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        ask(f"{local.url}/control/now?after_ns=soon")
+
+
+def test_a_skewed_time_is_ahead_and_touches_nothing_else(local: LocalKraken) -> None:
+    local.venue.faults.add(Switch(Fault.TIME_SKEW, next_n=1))
+    assert ask(local.url + "/0/public/SystemStatus")["result"]["status"] == "online"
+    assert ask(local.url + "/0/public/Time")["result"]["unixtime"] == NOW_T + 90
+    assert ask(local.url + "/0/public/Time")["result"]["unixtime"] == NOW_T
 
 
 @pytest.mark.parametrize(
