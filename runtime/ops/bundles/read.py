@@ -6,6 +6,7 @@ Every file is read once; the bytes whose digest was checked are the bytes that a
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,6 +39,7 @@ from runtime.policy import RiskProfile
 
 FOLDERS: Final = frozenset({"models", "calibrations", "evidence"})
 SIGNATURE_BYTES: Final = 129
+SIGNATURE: Final = re.compile(rb"([0-9a-f]{128})\n")
 REQUIRED: Final = (m.DESCRIPTION_NAME, m.RULE_NAME, m.TAIL_NAME, m.VECTORS_NAME, m.PROFILE_NAME)
 
 
@@ -225,8 +227,8 @@ def _check_signature(manifest: m.Manifest, content: bytes, signature: bytes, tru
         raise BundleRefused(
             Reason.UNKNOWN_KEY, f"signed with {manifest.signer}", expected=f"a trusted key (this home trusts {known})"
         )
-    text = signature.decode("ascii", "replace").strip()
-    if not is_signed(manifest.signer, text, content):
+    form = SIGNATURE.fullmatch(signature)  # exactly one form: no byte of a bundle can change unnoticed
+    if form is None or not is_signed(manifest.signer, form[1].decode(), content):
         raise BundleRefused(
             Reason.ALTERED,
             f"{m.MANIFEST_NAME} is not what the key {manifest.signer[:12]} signed",

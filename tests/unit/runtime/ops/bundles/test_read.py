@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runtime.canonical import canonical_json, sha256_hex
@@ -93,6 +94,28 @@ def flip(path: Path, at: int) -> None:
 def test_one_changed_bit_of_any_file_is_refused(original: tuple[Path, Path], bundle: Path, name: str) -> None:
     flip(bundle / name, (bundle / name).stat().st_size // 2)
     assert refused(original, bundle).reason is Reason.ALTERED
+
+
+def test_no_bit_of_a_bundle_can_change(original: tuple[Path, Path], bundle: Path) -> None:
+    """Every byte of the small files, and a seeded sample of the large ones; no answer but a refusal, and none by accident."""
+    trusted = trusted_keys(original[0])
+    draw = np.random.Generator(np.random.PCG64(20))
+    tried = 0
+    for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        everywhere = path.name == m.SIGNATURE_NAME
+        at = range(len(content)) if everywhere else draw.integers(0, len(content), 40).tolist()
+        for n in at:
+            for bit in range(8) if everywhere else (int(draw.integers(8)),):
+                changed = bytearray(content)
+                changed[n] ^= 1 << bit
+                path.write_bytes(changed)
+                with pytest.raises(BundleRefused):
+                    read.open_sealed(bundle, trusted)
+                tried += 1
+        path.write_bytes(content)
+    assert tried > 1_200
+    assert read_bundle(bundle, trusted).forecasts_n
 
 
 def test_a_changed_manifest_is_refused(original: tuple[Path, Path], bundle: Path) -> None:
@@ -261,7 +284,7 @@ def test_a_manifest_must_be_canonical(original: tuple[Path, Path], bundle: Path)
     raw = json.loads((bundle / m.MANIFEST_NAME).read_bytes())
     content = json.dumps(raw, indent=1).encode()
     (bundle / m.MANIFEST_NAME).write_bytes(content)
-    (bundle / m.SIGNATURE_NAME).write_text(signing_key().sign(content))
+    (bundle / m.SIGNATURE_NAME).write_text(signing_key().sign(content) + "\n")
     assert "canonical" in refused(original, bundle).got
     for text in (b"[" * 100_000, b"[]", b"\xff", b"{}"):
         (bundle / m.MANIFEST_NAME).write_bytes(text)
@@ -277,7 +300,7 @@ def test_a_required_file_cannot_be_left_out_by_a_signer(original: tuple[Path, Pa
     raw["files"].sort(key=lambda file: file["path"])
     content = canonical_json(raw)
     (bundle / m.MANIFEST_NAME).write_bytes(content)
-    (bundle / m.SIGNATURE_NAME).write_text(signing_key().sign(content))
+    (bundle / m.SIGNATURE_NAME).write_text(signing_key().sign(content) + "\n")
     assert refused(original, bundle).reason is Reason.MISSING
 
 
