@@ -7,6 +7,7 @@ trading waits for neither. The order of the end is that of the beginning, backwa
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -236,6 +237,8 @@ async def _serve(parts: Parts, announce: Callable[[Ready], None]) -> int:
         genesis = parts.account.genesis
         announce(Ready(parts.account.run_id, genesis.account_id, genesis.simulated, server.url, os.getpid()))
         parts.log.info("control API", url=server.url)
+        gc.collect()
+        gc.freeze()  # what was imported and made so far stays: collections during trading need not look at it
         await trading
     return asked[0] if asked else signal.SIGTERM
 

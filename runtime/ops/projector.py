@@ -78,10 +78,10 @@ class Projector:
             journal = SqliteJournal.open(self._folder / JOURNAL_NAME)
             try:
                 while not self._stop.is_set():
-                    self._woken.wait()
                     self._woken.clear()
-                    tables.follow(journal)
+                    tables.follow(journal)  # at once, also after a failure: what woke it then is not said again
                     self._stop.wait(POLL_S)
+                    self._woken.wait()
             finally:
                 journal.close()
         finally:
