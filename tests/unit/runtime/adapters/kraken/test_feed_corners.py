@@ -204,3 +204,19 @@ def test_a_clock_that_is_ahead_of_the_venue_closes_nothing_before_the_venue_does
             place.seen.require_bars(folder, START_T, 1)
 
     asyncio.run(scene())
+
+
+def test_a_bar_waits_for_stragglers_in_the_venues_time(tmp_path: Path) -> None:
+    async def scene() -> None:
+        folder = write_market(tmp_path, n=2)
+        async with stage(folder, symbols=PAIR, settings=replace(QUICK, settle_ms=2_000)) as place:
+            for second in (HOUR_T, HOUR_T + 1):
+                place.local.advance((START_T + second) * NS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.4):
+                        while True:
+                            assert not isinstance(await place.feed.next(), ClosedBar)
+            await place.step_to((START_T + HOUR_T + 2) * NS)
+            place.seen.require_bars(folder, START_T, 1)
+
+    asyncio.run(scene())
