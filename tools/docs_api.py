@@ -10,7 +10,7 @@ from typing import Any, Final
 from runtime.adapters.live_reader import LiveReader
 from runtime.control.app import Sources, create_app
 from runtime.control.routes import FAR
-from runtime.control.security import Place, Sessions
+from runtime.control.security import Sessions
 from runtime.control.settings import ControlSettings
 from runtime.trading.commands import Command, Receipt
 
@@ -72,7 +72,7 @@ def openapi_document() -> Json:
 
     here, settings = Path(), ControlSettings()
     sources = Sources(lambda: None, nobody, LiveReader(here), here, here, lambda: 0)
-    app = create_app(sources, Sessions("", lambda: 0, settings), settings, Place(0))
+    app = create_app(sources, Sessions("", lambda: 0, settings), settings)
     return app.openapi()
 
 

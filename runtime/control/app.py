@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from runtime.control.answers import Answers
+from runtime.control.answers import Answers, Stamp, forever
 from runtime.control.demand import Demand
 from runtime.control.events import Hub
-from runtime.control.guard import Guard, Refused
+from runtime.control.guard import Guard, Refused, asked
 from runtime.control.metrics import RequestCounts, ViewCollector
 from runtime.control.models import Problem
 from runtime.control.reads import VERSION
@@ -97,7 +97,7 @@ class Desk:
         async def content() -> bytes:
             return _json(make(view))
 
-        return _answer(await self.answers.get(_key(request), self._view_n, content))
+        return await self._answer(request, self._view_stamp, content)
 
     async def of_tables(self, request: Request, make: Callable[[LiveReader, RuntimeView], BaseModel]) -> Response:
         """Answer from the live tables, read in a thread; made once for each block that they take in."""
@@ -106,11 +106,23 @@ class Desk:
         async def content() -> bytes:
             return await run_in_threadpool(lambda: _json(make(tables, view)))
 
-        return _answer(await self.answers.get(_key(request), self._tables_n, content))
+        return await self._answer(request, self._tables_stamp, content)
 
     async def of_worker(self, request: Request, make: Callable[[], Awaitable[bytes]]) -> Response:
         """Answer from a worker; what is decided never changes, so it is made once."""
-        return _answer(await self.answers.get(_key(request), -1, make))
+        return await self._answer(request, forever, make)
+
+    async def _answer(self, request: Request, stamp: Stamp, make: Callable[[], Awaitable[bytes]]) -> Response:
+        route = str(request.scope["route"].path)
+        key = asked(request.scope["path"], request.scope["query_string"])
+        return Response(await self.answers.get(key, route, stamp, make), media_type=JSON)
+
+    def _view_stamp(self) -> int:
+        self.view()
+        return self._view_n
+
+    def _tables_stamp(self) -> int:
+        return self._tables_n
 
     async def follow_tables(self) -> None:
         """Notice when the live tables take blocks in."""
@@ -120,14 +132,25 @@ class Desk:
             await asyncio.sleep(TABLES_POLL_S)
 
 
-def create_app(sources: Sources, sessions: Sessions, settings: ControlSettings, place: Place) -> FastAPI:
-    """Return the application, guarded.
+def guarded(app: FastAPI, place: Place, sessions: Sessions, settings: ControlSettings) -> Guard:
+    """Return what is served: the application behind its guard, with what it answers when it breaks.
+
+    Args:
+        app: of `create_app`.
+        place: the address it is served at.
+        sessions, settings: as for `create_app`.
+    """
+    desk: Desk = app.state.desk
+    return Guard(app, place, sessions, settings, RequestCounts(desk.registry), desk.answers.ready)
+
+
+def create_app(sources: Sources, sessions: Sessions, settings: ControlSettings) -> FastAPI:
+    """Return the application, to be served behind its guard alone.
 
     Args:
         sources: where answers come from and commands go to.
         sessions: who may call.
         settings: bounds.
-        place: the address it is served at.
     """
     from runtime.control.routes import add_routes
 
@@ -149,8 +172,7 @@ def create_app(sources: Sources, sessions: Sessions, settings: ControlSettings, 
             await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(title="Ballast control API", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.desk, app.state.hub = desk, hub
-    app.add_middleware(Guard, place=place, sessions=sessions, settings=settings, counts=RequestCounts(registry))
+    app.state.desk = desk
     _add_handlers(app)
     add_routes(app, desk)
     describe(app)
@@ -194,13 +216,5 @@ def _add_handlers(app: FastAPI) -> None:
 SEE_SCHEMA: Final = "see GET /openapi.json, or docs/reference/api.md"
 
 
-def _key(request: Request) -> str:
-    return f"{request.url.path}?{request.url.query}"
-
-
 def _json(model: BaseModel) -> bytes:
     return model.model_dump_json(by_alias=True).encode("utf-8", "backslashreplace")
-
-
-def _answer(content: bytes) -> Response:
-    return Response(content, media_type=JSON)

@@ -80,8 +80,8 @@ class Hub:
     _closed: bool = False
 
     async def watch(self) -> None:
-        """Look until closed."""
-        while not self._closed:
+        """Look until cancelled."""
+        while True:
             self.look()
             await asyncio.sleep(self.poll_s)
 

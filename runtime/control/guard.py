@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Ready = Callable[[str], tuple[str, bytes] | None]
 
 OPEN_TO_ALL: Final = frozenset({("GET", "/healthz"), ("POST", "/session")})
 """Needs no credentials: a sign of life, and the place where credentials are made."""
@@ -52,19 +53,22 @@ class Guard:
         sessions: who may call.
         settings: sizes.
         counts: where requests are counted.
+        ready: the route and the content of an answer that is made already, by what is asked.
     """
 
-    def __init__(self, app: App, place: Place, sessions: Sessions, settings: ControlSettings, counts: RequestCounts) -> None:
-        self._app, self._place, self._sessions, self._settings, self._counts = app, place, sessions, settings, counts
+    def __init__(
+        self, app: App, place: Place, sessions: Sessions, settings: ControlSettings, counts: RequestCounts, ready: Ready
+    ) -> None:
+        self._app, self._place, self._sessions, self._settings = app, place, sessions, settings
+        self._counts, self._ready = counts, ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with what is wrong with it."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return  # no WebSockets: the server is told so, and would not ask
+        if scope["type"] != "http":  # the server's own start and end: it is told to accept no WebSockets
+            await self._app(scope, receive, send)
+            return
         started = time.perf_counter()
-        status = 0
+        status, route = 0, "none"
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -78,13 +82,18 @@ class Guard:
                 scope["caller"] = self._admit(scope)
                 body = await self._body(scope, receive)
             except Refused as refused:
-                await _refuse(answer, refused)
-            else:
-                await self._app(scope, receive if body is None else _replay(body, receive), answer)
+                content = refused.problem.model_dump_json().encode("utf-8", "backslashreplace")
+                await _say(answer, refused.status, content, refused.headers)
+                return
+            known = self._ready(asked(scope["path"], scope["query_string"])) if scope["method"] == "GET" else None
+            if known is not None:
+                route, content = known
+                await _say(answer, 200, content, [])
+                return
+            await self._app(scope, receive if body is None else _replay(body, receive), answer)
+            route = str(getattr(scope.get("route"), "path", "none"))
         finally:
-            route = scope.get("route")
-            path = str(getattr(route, "path", "none"))
-            self._counts.note(str(scope["method"]), path, status, time.perf_counter() - started)
+            self._counts.note(str(scope["method"]), route, status, time.perf_counter() - started)
 
     def _admit(self, scope: Scope) -> Caller | None:
         """Return who calls; `None` where nobody needs to say so.
@@ -147,8 +156,8 @@ class Guard:
         body = bytearray()
         while True:
             message = await receive()
-            if message["type"] != "http.request":
-                return bytes(body)  # gone: nobody reads the answer
+            if message["type"] != "http.request":  # the client left: half a request must do nothing
+                raise _no(400, "usage", "half a body", "a whole one", "send it again", close=True)
             body += message.get("body", b"")
             if len(body) > most:
                 raise _too_large(f"more than {most} bytes", most)
@@ -201,8 +210,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _refuse(send: Send, refused: Refused) -> None:
-    body = refused.problem.model_dump_json().encode("utf-8", "backslashreplace")
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *refused.headers]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _say(send: Send, status: int, content: bytes, headers: Headers) -> None:
+    about = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": about})
+    await send({"type": "http.response.body", "body": content})
+
+
+def asked(path: str, query: bytes) -> str:
+    """Return what answers are kept by."""
+    return f"{path}?{query.decode('latin-1')}"

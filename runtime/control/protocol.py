@@ -51,8 +51,7 @@ class GuardedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for a client that does not take in what is sent to it, but not for ever."""
         super().pause_writing()
-        if self._writing is None:
-            self._writing = self.loop.call_later(self.settings.write_s, self.transport.abort)
+        self._writing = self._writing or self.loop.call_later(self.settings.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
@@ -64,9 +63,7 @@ class GuardedProtocol(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close an unused connection; what it has not taken in by then is dropped."""
         super().timeout_keep_alive_handler()
-        if self._writing is None:
-            self._writing = self.loop.call_later(self.settings.write_s, self.transport.abort)
+        self._writing = self._writing or self.loop.call_later(self.settings.write_s, self.transport.abort)
 
     def _expect_request(self) -> None:
-        if self._reading is None:
-            self._reading = self.loop.call_later(self.settings.read_s, self.transport.abort)
+        self._reading = self._reading or self.loop.call_later(self.settings.read_s, self.transport.abort)

@@ -10,7 +10,7 @@ from typing import Final
 
 import uvicorn
 
-from runtime.control.app import Sources, create_app
+from runtime.control.app import Sources, create_app, guarded
 from runtime.control.protocol import GuardedProtocol
 from runtime.control.reads import warm_up
 from runtime.control.security import Place, Sessions
@@ -52,7 +52,7 @@ class ControlServer:
         listening = _bind(settings.port)
         port = int(listening.getsockname()[1])
         sessions = Sessions(launch_token, sources.now_t, settings)
-        app = create_app(sources, sessions, settings, Place(port))
+        app = guarded(create_app(sources, sessions, settings), Place(port), sessions, settings)
         config = uvicorn.Config(
             app, http=GuardedProtocol.bound(settings), ws="none", loop="asyncio", lifespan="on", log_config=None, access_log=False,
             server_header=False, date_header=True, proxy_headers=False, timeout_keep_alive=settings.keep_alive_s,
@@ -76,9 +76,8 @@ class ControlServer:
         self._stopped = True
         self._server.should_exit = True
         self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._server.force_exit = True
-            self._thread.join(timeout_s)
+        self._server.force_exit = True  # for what did not end by itself
+        self._thread.join(timeout_s)
         self._socket.close()
 
 

@@ -191,12 +191,18 @@ class PaperDesk:
         forecast_t, forecasts, digest = self._forecasts
         self.view = RuntimeView(
             state=self.state, mode_id=genesis.mode_id, run_id=self.run_dir.name, genesis=genesis, head=desk.head,
-            now_t=desk.now_t, state_row=desk.state.copy(), policy_row=desk.policy, profile=desk.profile,
+            now_t=desk.now_t, state_row=_kept(desk.state), policy_row=_kept(desk.policy), profile=desk.profile,
             profile_version_n=desk.profile.version, bundle=self.bundle, symbols=genesis.symbols, forecasts=forecasts,
             forecast_t=forecast_t, feature_digest=digest, feed=FeedHealth(connected=True, stale_instruments=(1,)),
             latency=Latency(1.0, 2.0, 3), started_t=desk.now_t, reasons=(), simulated=True, clock="venue",
             paper_days=PaperDays(reason="simulated"),
         )  # fmt: skip
+
+
+def _kept(rows: np.ndarray) -> np.ndarray:
+    copy = rows.copy()
+    copy.flags.writeable = False
+    return copy
 
 
 @dataclass

@@ -171,6 +171,31 @@ def test_a_client_that_never_reads_is_dropped(hasty: Served) -> None:
         assert hasty.ask("GET", "/healthz").status == 200
 
 
+def test_a_client_that_pauses_gets_everything(hasty: Served) -> None:
+    """Answers that do not fit into buffers wait for the client, as long as it goes on in time."""
+    times = 60
+    with connect(hasty) as s:
+        s.sendall(head(hasty, "GET /openapi.json HTTP/1.1") * times)
+        time.sleep(0.2)
+        found = b""
+        while found.count(b"HTTP/1.1 200 OK") < times or not found.endswith(b"}"):
+            part = s.recv(1 << 20)
+            assert part, "closed before everything was sent"
+            found += part
+    assert len(found) > 2_000_000
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_failure(hasty: Served) -> None:
+    before = hasty.desk.view
+    with connect(hasty) as s:
+        s.sendall(head(hasty, "POST /runtime/kill HTTP/1.1", "Content-Type: application/json", "Content-Length: 100") + KILL)
+    with connect(hasty) as s:
+        s.sendall(head(hasty, "POST /runtime/kill HTTP/1.1", "Content-Type: application/json", "Transfer-Encoding: chunked"))
+        s.sendall(b"%x\r\n%s\r\n" % (len(KILL), KILL))
+    assert hasty.ask("GET", "/healthz").status == 200
+    assert hasty.desk.view is before, "half a request must do nothing"
+
+
 def test_connections_beyond_the_limit_are_closed_at_once(hasty: Served) -> None:
     with ExitStack() as stack:
         held = [stack.enter_context(connect(hasty)) for _ in range(40)]
@@ -198,6 +223,13 @@ def test_event_streams_beyond_the_limit_are_refused(hasty: Served) -> None:
             assert b"event: head" in _until(s, b"event: head")
         full = hasty.ask("GET", "/events")
         assert (full.status, full.headers["retry-after"]) == (503, "5")
+    for _ in range(50):  # who leaves makes room, at the next heartbeat at the latest
+        with connect(hasty) as s:
+            s.sendall(head(hasty, "GET /events HTTP/1.1"))
+            if s.recv(65_536).startswith(b"HTTP/1.1 200"):
+                return
+        time.sleep(0.05)
+    pytest.fail("closed streams are still counted")
 
 
 def _until(s: socket.socket, what: bytes) -> bytes:
