@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from runtime.home import exclusive
 from runtime.ops.bundles import manifest as m
 from runtime.ops.bundles.keys import TrustedKey, trusted_keys
 from runtime.ops.bundles.package import bundles_path
-from runtime.ops.bundles.read import LoadedBundle, SealedBundle, load, open_sealed, read_bundle
+from runtime.ops.bundles.read import LoadedBundle, SealedBundle, load, open_sealed
 from runtime.ops.bundles.refusal import BundleRefused
 from runtime.ops.lock import runtime_path
 
@@ -88,13 +89,12 @@ def stage(home: Path, source: Path, trusted: Mapping[str, TrustedKey] | None = N
         BundleRefused: the bundle; nothing was changed.
         EnvironmentFailure: the folder cannot be written.
     """
-    keys = trusted_keys(home) if trusted is None else trusted
-    sealed = open_sealed(source, keys)
-    load(sealed)
+    sealed = open_sealed(source, trusted_keys(home) if trusted is None else trusted)
+    loaded = load(sealed)
     target = store_path(home) / sealed.manifest.folder_name
     if source.resolve() != target.resolve():
         _copy(sealed, target)
-    return read_bundle(target, keys)
+    return replace(loaded, path=target)
 
 
 def _copy(sealed: SealedBundle, target: Path) -> None:
