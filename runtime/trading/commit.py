@@ -39,14 +39,19 @@ class Chain:
         """Return the time of an event that happens now: never before the last one's."""
         return max(self._clock.now_t(), self.desk.now_t)
 
-    def take(self, event: Event, received_ns: int) -> Block:
+    def take(self, event: Event, received_ns: int, before: Sequence[Event] = ()) -> Block:
         """Commit an event, act on what it decided, and commit the venue's answers before returning.
+
+        Args:
+            event: what happens.
+            received_ns: when the loop heard of it.
+            before: events that decide nothing and go into the same transaction before it.
 
         Raises:
             InvariantError: the core refuses the event; nothing was written.
             EnvironmentFailure: the block could not be made durable; nothing was sent.
         """
-        (block,) = self.take_all([event], received_ns)
+        *_, block = self.take_all([*before, event], received_ns)
         answers = deque(self._venue.act(self.desk, block))
         while answers:
             answer = answers.popleft()
@@ -62,7 +67,7 @@ class Chain:
         return len(answers)
 
     def take_all(self, events: Sequence[Event], received_ns: int) -> list[Block]:
-        """Commit events that decide nothing in one transaction.
+        """Commit events in one transaction, of which only the last may decide anything.
 
         Raises: as `take`.
         """

@@ -29,8 +29,9 @@ class Health:
         self.feed = FeedHealth()
         self._lost_ms: int | None = None
         self._troubles_ms: deque[int] = deque(maxlen=settings.gaps_max_n)
-        self.skew_known = False
+        self.skew_known = self.skew_asked = False
         self.corrected_n = 0
+        self.lost_text = ""
 
     def heard(self, now_ms: int) -> None:
         """A message came."""
@@ -55,6 +56,7 @@ class Health:
 
     def skew(self, skew_ms: int | None) -> None:
         """The skew was measured, or could not be."""
+        self.skew_asked = True
         if skew_ms is not None:
             self.skew_known = True
             self.feed = dataclasses.replace(self.feed, skew_ms=skew_ms)
@@ -74,6 +76,7 @@ class Health:
                 self._lost_ms = None
                 self.feed = dataclasses.replace(feed, connected=True, reconnects_n=feed.reconnects_n + again)
             case NoticeKind.LOST:
+                self.lost_text = notice.text
                 self.lost(now_ms)
             case NoticeKind.GAP:
                 self.trouble(now_ms)

@@ -6,6 +6,7 @@ fresh quotes, the bars with their forecasts, then a new membership when one is d
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from runtime import event as events
@@ -49,6 +50,7 @@ class MarketDesk:
         self.running = False
         self.asked_until_t = 0
         self.beat_t = 0
+        self.resumed_ms = 0
         self._failed_t = 0
 
     # ---- what comes in -----------------------------------------------------------------------------------------
@@ -58,7 +60,8 @@ class MarketDesk:
         now_ms = self.clock.now_ms()
         s = view.instrument_id
         if not 0 <= s < len(self.hours.symbols) or not self.books.take(view, now_ms):
-            self.health.trouble(now_ms)
+            if len(view.bids) and len(view.asks):
+                self.health.trouble(now_ms)  # crossed, or nobody's: an empty side is no defect before the first trade
             return
         if not self.running:
             return
@@ -106,9 +109,15 @@ class MarketDesk:
     def close_hours(self, received_ns: int) -> None:
         """Hand every hour that is whole, or was asked for in vain, to the core, oldest first."""
         while self.running and self.hours.close_t <= self.clock.now_t() + FUTURE_MAX_T:
-            if self.hours.missing() and self.hours.close_t > self.asked_until_t:
+            waits = self.hours.missing() and self.hours.close_t > self.asked_until_t
+            if waits or self.clock.now_ms() < self.skew_wait_ms():
                 return
             self._close_hour(received_ns)
+            received_ns = time.perf_counter_ns()  # the next hour was waiting for this one
+
+    def skew_wait_ms(self) -> int:
+        """Return until when bars wait for the first measurement of the skew, without which nothing could be entered on them."""
+        return 0 if self.health.skew_asked else self.resumed_ms + self.settings.bar_grace_ms
 
     def _close_hour(self, received_ns: int) -> None:
         open_t, close_t = self.hours.next_open_t, self.hours.close_t
@@ -118,9 +127,8 @@ class MarketDesk:
         chain = self.chain
         chain.take_answers(self.venue.show_bars(rows[0], open_t, close_t), received_ns)
         at_t = max(chain.now_t(), close_t)
-        self._renew_quotes(at_t, received_ns)
         forecasts = self._forecasts(open_t, close_t, at_t)
-        chain.take(events.bars(at_t, open_t, rows[0], *forecasts), received_ns)
+        chain.take(events.bars(at_t, open_t, rows[0], *forecasts), received_ns, before=self._fresh_quotes(at_t))
         self.clusters_if_due(at_t, received_ns)
         self._check_market(received_ns)
 
@@ -133,16 +141,15 @@ class MarketDesk:
         found = self.forecaster.forecast(self.tail.panel(open_t, self.forecaster.window_n))
         return (None, b"") if found is None else found
 
-    def _renew_quotes(self, at_t: int, received_ns: int) -> None:
-        """Journal the present best prices where the last journaled ones are old, so that the spread gate sees the real ones."""
-        now_ms = self.clock.now_ms()
+    def _fresh_quotes(self, at_t: int) -> list[Event]:
+        """Return the present best prices where the last journaled ones are old, so that the spread gate sees the real ones."""
+        now_ms, quoted = self.clock.now_ms(), self.chain.past.quoted
         fresh: list[Event] = []
         for s in range(len(self.hours.symbols)):
             quote = self.books.quote(s, now_ms, self.health.feed.skew_ms)
-            if quote is not None and self.books.to_renew(self.chain.past.quoted.get(s), at_t):
+            if quote is not None and self.books.to_renew(quoted.get(s), at_t):
                 fresh.append(events.quote(at_t, s, *quote))
-        if fresh:
-            self.chain.take_all(fresh, received_ns)
+        return fresh
 
     def clusters_if_due(self, at_t: int, received_ns: int) -> None:
         """Take in the membership that the grid asks for after the last bars: every `step_n` bars from the first ones on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 
 from runtime import event as events
@@ -58,16 +59,16 @@ class Session:
         self._market.tail.put([bar for bar in bars if hours.believable(bar, self._market.clock.now_t())])
         self._deposit(first_t, received_ns)
         if first_t < newest_t:
-            self._show_history(newest_t, (newest_t - first_t) // interval_t, received_ns)
+            self._show_history(newest_t, (newest_t - first_t) // interval_t)
         self._begin(received_ns)
 
-    def _show_history(self, newest_t: int, rows_n: int, received_ns: int) -> None:
+    def _show_history(self, newest_t: int, rows_n: int) -> None:
         """Take in the bars before an opening time, each at the time at which it closed."""
         chain, interval_t = self._chain, self._market.hours.interval_t
         panel = self._market.tail.panel(newest_t - interval_t, rows_n)
         rows, close_t = bars_to_core(panel, chain.desk.genesis.symbols)
         for bar_rows, at_t in zip(rows, close_t.tolist(), strict=True):
-            taken_t = max(at_t, chain.desk.now_t)
+            taken_t, received_ns = max(at_t, chain.desk.now_t), time.perf_counter_ns()
             chain.take(events.bars(taken_t, at_t - interval_t, bar_rows), received_ns)
             self._market.clusters_if_due(taken_t, received_ns)
 
@@ -97,6 +98,7 @@ class Session:
         market, hours = self._market, self._market.hours
         self.state, self.reasons = "running", ()
         market.running = True
+        market.resumed_ms = market.clock.now_ms()
         now_t = market.clock.now_t() // hours.interval_t * hours.interval_t
         skipped_n = hours.skip_to(now_t - self._settings.catch_up_n * hours.interval_t)
         if skipped_n:

@@ -61,6 +61,8 @@ class Timetable:
             due.append(self._fetch_from_ms)
         if desk.running:
             due.append(desk.beat_due_ms(now_ms))
+            if desk.skew_wait_ms() > now_ms:
+                due.append(desk.skew_wait_ms())
             meets_ms = desk.venue.due_t(int(desk.chain.desk.policy[0]["rules"]["latency_t"])) * 1_000
             if meets_ms > now_ms:
                 due.append(meets_ms)
@@ -81,6 +83,7 @@ class Timetable:
                 self._fetch(0)
         if desk.running and now_ms >= desk.beat_due_ms(now_ms):
             desk.beat(received_ns)
+        desk.close_hours(received_ns)  # bars may have waited for the skew
         if now_ms >= self._housekeeping_ms(now_ms):
             self._keep_house(received_ns)
 
@@ -119,6 +122,7 @@ class Timetable:
         health.skew(measured.skew_ms)
         if first and health.skew_known and self._desk.running:
             self._desk.beat(received_ns)
+        self._desk.close_hours(received_ns)
 
     # ---- once a day --------------------------------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ class Trader:
             self._desk.on_bar(content, received_ns)
         else:
             self._desk.on_notice(content)
+            self._hooks.log(f"feed: {content.kind}", {"instrument_id": content.instrument_id, "text": content.text})
 
     def _on_task(self, content: Content, received_ns: int) -> None:
         """Take in what a timer or a reader says."""

@@ -82,7 +82,7 @@ class Viewer:
         if row["halt_n"] != 0:
             found.append("entries are halted")
         if not feed.connected:
-            found.append("the feed is not connected")
+            found.append(": ".join(filter(None, ("the feed is not connected", self._health.lost_text))))
         if not self._health.skew_known:
             found.append("the clock's skew is not measured yet")
         elif abs(feed.skew_ms) > int(rules["skew_max_ms"]):

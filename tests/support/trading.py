@@ -227,7 +227,8 @@ class Bench:
 
         async def both() -> None:
             loop = asyncio.ensure_future(self.trader.run())
-            await self.trader.settled()
+            for _ in range(100):
+                await asyncio.sleep(0)
             playing = asyncio.ensure_future(play(self))  # type: ignore[arg-type]  # a play is a coroutine function
             await asyncio.wait({loop, playing}, return_when=asyncio.FIRST_COMPLETED)
             if loop.done():

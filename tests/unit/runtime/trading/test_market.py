@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 
@@ -297,7 +298,7 @@ def test_a_lost_feed_throws_the_kill_switch_once(tmp_path: Path) -> None:
         await bench.step(at_t)
         bench.market.put(Notice(NoticeKind.LOST, -1, at_t * 1_000, "gone"))
         await bench.settled()
-        assert "the feed is not connected" in bench.trader.view.reasons
+        assert "the feed is not connected: gone" in bench.trader.view.reasons
         await bench.step(at_t + 900)
         assert not kills(bench)
         await bench.step(at_t + 970)
@@ -382,4 +383,49 @@ def test_the_feed_is_opened_again_until_it_stands(tmp_path: Path) -> None:
 
     bench.run(play)
     assert (bench.market.opened_n, bench.market.closed_n) == (1, 1)
+    bench.close()
+
+
+def test_the_first_bars_of_a_session_wait_for_the_clocks_skew(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def some(bench: Bench) -> None:
+        await bench.hours(BEGIN_T + 2 * HOUR_T)
+
+    def asked(bench: Bench, *, answers: bool) -> list[int]:
+        """Return the hours that were taken in before and after the venue told its time, or did not within the grace."""
+        bench.reopen()
+        at_t = (bench.clock.now_t() // HOUR_T + 1) * HOUR_T
+        bench.clock.at_t = at_t
+        told = asyncio.Event()
+        found: list[int] = []
+
+        async def skew_ms() -> int:
+            await told.wait()
+            return 7
+
+        bench.market.skew_ms = skew_ms  # type: ignore[method-assign]
+
+        async def play(bench: Bench) -> None:
+            bench.market.hour(at_t)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            found.append(hours_of(bench)[-1])
+            if answers:
+                told.set()
+            else:
+                bench.clock.at_t = at_t + 20
+            for _ in range(50):
+                await asyncio.sleep(0)
+            found.append(hours_of(bench)[-1])
+            told.set()
+
+        bench.run(play)
+        return found
+
+    bench.run(some)
+    last = hours_of(bench)[-1]
+    assert asked(bench, answers=True) == [last, last + 1]
+    assert int(bench.events(c.EV_HEARTBEAT)[-1].record[0]["value_n"]) == 7
+    assert asked(bench, answers=False) == [last + 1, last + 2]
     bench.close()
