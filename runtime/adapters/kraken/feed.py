@@ -200,9 +200,7 @@ class KrakenMarketData:
         line, connected = session.line, False
         await session.subscribe_all()
         while True:
-            await line.wait(session.next_look_s())
-            if line.texts:
-                session.heard()
+            await session.listen()
             for _ in range(min(len(line.texts), BATCH_N)):
                 await self._read(session, line.texts.popleft())
             if session.complete and not connected:

@@ -15,6 +15,8 @@ REPAIRS_MAX: Final = 5
 """Renewed subscriptions of one channel and symbol on one connection; then a new connection is the better repair."""
 PONGS_MAX: Final = 3
 """A sign of life that is asked for may come after so many deadlines while other messages come."""
+DEAF_S: Final = 0.02
+"""A wait that ends later than this was not the venue's silence."""
 ALREADY: Final = "Already subscribed"
 
 Key = tuple[str, str]
@@ -74,6 +76,22 @@ class Session:
     def heard(self) -> None:
         """Note that something came."""
         self._heard_s = self._loop.time()
+
+    async def listen(self) -> None:
+        """Return when there is something to read, something is overdue, or the connection has ended.
+
+        While others kept the loop busy nobody listened: that time counts against no deadline of the venue.
+        """
+        due_s = self.next_look_s()
+        until_s = self._loop.time() + due_s
+        await self.line.wait(due_s)
+        deaf_s = self._loop.time() - until_s
+        if self.line.texts:
+            self.heard()
+        elif deaf_s > DEAF_S:
+            self._heard_s += deaf_s
+            self._ping_s = None if self._ping_s is None else self._ping_s + deaf_s
+            self._owed = {key: since_s + deaf_s for key, since_s in self._owed.items()}
 
     async def ping(self) -> None:
         """Ask for a sign of life; the answer stands behind everything the venue has said before it."""
