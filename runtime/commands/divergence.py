@@ -112,7 +112,12 @@ def _notes(found: Divergence) -> list[str]:
         (hours.unknown, "that nothing has on record: the backtest lacks them, too"),
         (hours.unmade, f"whose forecasts cannot be made again{f' ({found.forecasts})' if found.forecasts else ''}"),
     )  # fmt: skip
-    return [f"{n} hour{'s' if n > 1 else ''} {what}" for n, what in told if n]
+    lines = [f"{n} hour{'s' if n > 1 else ''} {what}" for n, what in told if n]
+    if found.left_out_n:
+        lines.append(
+            f"{found.left_out_n} events, such as withdrawals of cash that the backtest does not have, are not in the backtest"
+        )
+    return lines
 
 
 def _print_causes(found: Divergence) -> None:

@@ -15,7 +15,7 @@ from runtime.core.records import BY_NAME
 from runtime.errors import DataError, UsageError
 from runtime.event import BundleNote
 from runtime.genesis import Bundle
-from runtime.ops.explain import REASONS
+from runtime.ops.explain_words import REASONS
 from runtime.trading.view import RuntimeView
 
 Shown = TypeVar("Shown", bound=m.Answer)

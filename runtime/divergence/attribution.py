@@ -32,12 +32,14 @@ class CauseAmount(_Frozen):
         amount_e8: portfolio value at the end with it less the value without it, base currency.
         value_e8: the value with it and all causes before it.
         orders_n: orders whose existence, size, price, time or fee it changed.
+        left_out_n: events of the journal that the run with it could not take, for example a withdrawal of cash that it does not have.
     """
 
     cause: str
     amount_e8: int
     value_e8: int
     orders_n: int
+    left_out_n: int = 0
 
 
 class Outcome(_Frozen):
@@ -91,6 +93,7 @@ class Divergence(_Frozen):
         parity: the journal is what the core computes, and the last run of the chain ends in the journal's very state.
         parity_detail: the first difference when it is not.
         backtest_value_e8, paper_value_e8: portfolio value at the end, base currency.
+        left_out_n: events of the journal that the backtest could not take.
         causes: in the order of their steps; the amounts add up to the difference of the two values.
         remainder_e8: what they leave unexplained: 0.
         orders: of both runs, by time.
@@ -107,6 +110,7 @@ class Divergence(_Frozen):
     parity_detail: str = ""
     backtest_value_e8: int = 0
     paper_value_e8: int = 0
+    left_out_n: int = 0
     causes: tuple[CauseAmount, ...] = ()
     remainder_e8: int = 0
     orders: tuple[OrderDifference, ...] = ()
@@ -151,6 +155,7 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
             amount_e8=runs[stage].value_e8 - runs[stage - 1].value_e8,
             value_e8=runs[stage].value_e8,
             orders_n=sum(CAUSES[stage] in order.causes for order in orders),
+            left_out_n=runs[stage].left_out_n,
         )
         for stage in CAUSES
     )
@@ -163,6 +168,7 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
         parity_detail="" if same else "the journal's events do not lead to the state that the journal ends in",
         backtest_value_e8=backtest.value_e8,
         paper_value_e8=period.value_e8,
+        left_out_n=backtest.left_out_n,
         causes=causes,
         remainder_e8=period.value_e8 - backtest.value_e8 - sum(cause.amount_e8 for cause in causes),
         orders=tuple(orders),

@@ -96,6 +96,7 @@ class Course:
         self.state, self.policy = state.copy(), policy.copy()
         self.results: dict[Key, OrderResult] = {}
         self.key_of: dict[int, Key] = {}
+        self.left_out_n = 0
         self.tables: dict[str, list[bytes]] = {record.name: [] for record in RECORD_TYPES}
         self._genesis, self._venue, self._keep = genesis, venue, keep
         self._out = new_out(OUT_ROWS_N)

@@ -249,6 +249,7 @@ class Backdrop:
         except (ValueError, OverflowError):
             if event.kind_id not in _MAY_NOT_FIT:
                 raise
+            course.left_out_n += 1
         for key in course.cancelling():
             if item.seq_n >= self.last_seq_n.get(key, 0) and key in self.last_seq_n:
                 course.answer(key, c.O_CANCELLED)

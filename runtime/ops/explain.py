@@ -29,30 +29,10 @@ from runtime.engine import RunInputs, Sweep, new_out
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.genesis import Genesis
 from runtime.ops.explain_gates import GateLine, gate_lines
+from runtime.ops.explain_words import REASONS
 from runtime.verify import BadBlock, ChainVerifier, JournaledForecasts, forecast_hashes, governed_by
 
 _FROZEN: Final = ConfigDict(frozen=True, extra="forbid")
-REASONS: Final = {
-    c.R_NONE: "nothing to do",
-    c.R_ENTRY_POSITIVE: "the outlook is positive and persistent",
-    c.R_ENTRY_STRONG: "the outlook is strongly positive and persistent",
-    c.R_HOLD_THESIS: "the outlook still carries the position",
-    c.R_HOLD_EDGE: "the outlook is weaker, and nothing asks for a sale",
-    c.R_HOLD_NO_FORECAST: "there is no recent forecast to act on",
-    c.R_HOLD_EXTENDED: "the planned horizon is over, the edge is not: extended",
-    c.R_DERISK_UNCERTAIN: "neutral and uncertain: a part is sold",
-    c.R_DERISK_NEGATIVE: "persistently negative: a part is sold",
-    c.R_EXIT_NEGATIVE: "persistently negative, a rebound is unlikely: all is sold",
-    c.R_EXIT_STRONG_NEGATIVE: "strongly negative, a rebound is unlikely: all is sold",
-    c.R_DIP_WAIT: "the outlook is positive, but a near-term drop is predicted: wait for it",
-    c.R_DIP_ENTRY: "the drop that was waited for is over",
-    c.R_WAIT_PERSISTENCE: "positive, but not confirmed by enough forecasts in a row",
-    c.R_TACTICAL_TAKE: "the local edge is gone while the thesis holds: a part of the profit is taken",
-    c.R_REENTRY_EDGE: "the local edge is back: what was realised is bought back",
-    c.R_RECOVERY_HOLD: "a severe loss; the odds of a rebound, or patience, hold the position",
-    c.R_RECOVERY_DERISK: "a severe loss, patience is over: a part is sold",
-    c.R_RECOVERY_EXIT: "a severe loss, patience is over and a rebound is unlikely: all is sold",
-}
 
 
 class Record(BaseModel):
@@ -145,7 +125,7 @@ def explain_block(run_dir: Path, home: Path, seq_n: int, symbol: str = "") -> Ex
     touched = {int(r.values["instrument_id"].split()[0]) for r in records if "instrument_id" in r.values}
     shown = {s for s, name in enumerate(genesis.symbols) if s in touched or name == symbol}
     event = moment.event
-    decides = event[0]["kind_id"] == c.EV_BARS
+    decides = event[0]["kind_id"] == c.EV_BARS or _moved(moment)
     decisions = _decisions(genesis, moment, shown, records, after) if decides else []
     desk = moment.states[0]["desk"]
     return Explanation(
@@ -275,7 +255,7 @@ def _apply(moment: _Moment) -> tuple[bytes, bytes]:
 
 
 def _decisions(genesis: Genesis, moment: _Moment, shown: set[int], records: list[Record], after: bytes) -> list[Decision]:
-    """Walk through a BARS event as `step.on_bars` does, and look at each instrument of `shown` when its turn comes."""
+    """Walk through an event that decides as the core does, and look at each instrument of `shown` when its turn comes."""
     found: list[Decision] = []
     signals = {int(r.values["instrument_id"].split()[0]): r.values for r in records if r.table == "trade_signal"}
 
@@ -284,13 +264,38 @@ def _decisions(genesis: Genesis, moment: _Moment, shown: set[int], records: list
             found.append(_decision(genesis, moment.policies[0], states.copy()[0], s, arrived, before_id, signals.get(s)))
 
     states = moment.states.copy()
-    _walk(moment.policies[0], states, moment.event, moment.rows, look)
+    walk = _walk_quote if _moved(moment) else _walk
+    walk(moment.policies[0], states, moment.event, moment.rows, look)
     if hashlib.sha256(states.tobytes()).digest() != hashlib.sha256(after).digest():
         raise InvariantError(
             "the explanation's walk through the event ends in another state than the core's",
             expected="the steps of step.on_bars", action="report this as a defect; replay is not affected",
         )  # fmt: skip
     return found
+
+
+def _moved(moment: _Moment) -> bool:
+    """Return whether the event is a quote after a large move of an instrument that is held."""
+    event = moment.event[0]
+    if event["kind_id"] != c.EV_QUOTE or event["value_n"] == 0:
+        return False
+    return bool(moment.states[0]["positions"][event["instrument_id"]]["qty_e8"] > 0)
+
+
+def _walk_quote(
+    policy: Any, states: Any, event: Any, _rows: tuple[Any, Any, Any], look: Callable[[Any, int, bool, int], None]
+) -> None:
+    """Walk through such a quote as `step.on_quote` does."""
+    state, out, s = states[0], new_out(), int(event[0]["instrument_id"])
+    position, bid, ask = state["positions"][s], event[0]["price_e8"], event[0]["reference_e8"]
+    state["desk"]["now_t"] = event[0]["at_t"]
+    fees.roll(state)
+    position["bid_e8"], position["ask_e8"], position["quote_t"] = bid, ask, event[0]["at_t"]
+    position["mark_e8"] = bid + (ask - bid) // 2
+    ledger.revalue(policy, state, s)
+    step._remark(policy, state, out)  # noqa: SLF001  the core's own step; `_decisions` checks where the walk ends
+    look(states, s, False, int(position["outlook_id"]))
+    campaign.decide(policy, state, out, s, False, int(position["outlook_id"]))
 
 
 def _walk(

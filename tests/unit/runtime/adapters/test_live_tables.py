@@ -290,3 +290,70 @@ def test_it_keeps_up_with_a_thousand_blocks_a_second(tmp_path: Path, inputs: Run
     started = time.perf_counter()
     reader.timeline(Filters(gates=(c.G_PASS,)), limit=10_000)
     assert time.perf_counter() - started < 0.1
+
+
+def test_tables_of_another_version_are_replaced(tmp_path: Path, path: Path, inputs: RunInputs, blocks: list[Block]) -> None:
+    """A file that an older program wrote, or one without tables of ours, is built anew."""
+    own = tmp_path / LIVE_NAME
+    tables = LiveTables(own)
+    tables.follow(journal_of(inputs, blocks[:20]))
+    tables._set_meta("schema", bytes(8))
+    tables.close()
+    tables = LiveTables(own)
+    assert tables.watermark().seq_n == 0
+    tables.close()
+    own.unlink()
+    connection = sqlite3.connect(own)
+    connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    tables = LiveTables(own)
+    tables.follow(journal_of(inputs, blocks))
+    tables.close()
+    assert content(own) == content(path)
+
+
+def test_damage_found_while_following_replaces_the_file_and_readers_notice(
+    tmp_path: Path, path: Path, inputs: RunInputs, blocks: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is made anew, and a reader that has the old one open reads the new one."""
+    own = tmp_path / LIVE_NAME
+    tables = LiveTables(own)
+    tables.follow(journal_of(inputs, blocks[:20]))
+    reader = LiveReader(own)
+    assert reader.watermark().seq_n == 20
+    take, calls = LiveTables._take, []
+
+    def damaged(self: LiveTables, batch: list[Block]) -> None:
+        calls.append(len(batch))
+        if len(calls) == 1:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        take(self, batch)
+
+    monkeypatch.setattr(LiveTables, "_take", damaged)
+    tables.follow(journal_of(inputs, blocks))
+    assert reader.watermark().seq_n == len(blocks)
+    reader.close()
+    tables.close()
+    assert content(own) == content(path)
+
+
+def test_a_full_disk_is_an_environment_failure_and_nothing_half_written(
+    tmp_path: Path, inputs: RunInputs, blocks: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is rolled back; the next follow goes on where the last one ended."""
+    own = tmp_path / LIVE_NAME
+    tables = LiveTables(own)
+    tables.follow(journal_of(inputs, blocks[:20]))
+    take = LiveTables._take
+
+    def full(self: LiveTables, batch: list[Block]) -> None:
+        take(self, batch)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveTables, "_take", full)
+        with pytest.raises(EnvironmentFailure, match="disk is full"):
+            tables.follow(journal_of(inputs, blocks))
+    assert tables.watermark().seq_n == 20
+    assert tables.follow(journal_of(inputs, blocks)) == len(blocks) - 20
+    tables.close()

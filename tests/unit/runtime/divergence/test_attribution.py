@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from runtime import event as ev
+from runtime.adapters.simulator import Reply, SimulatedExchange
 from runtime.core import codes as c
 from runtime.core.digest import Block, decode_payload
-from runtime.core.records import BAR, RECORD_TYPES
+from runtime.core.records import BAR, RECORD_TYPES, STATE
 from runtime.divergence.attribution import Divergence, attribute
-from runtime.divergence.period import NoRecord, Record, read_period
+from runtime.divergence.period import NoRecord, Record, read_period, unanswered
 from runtime.engine import RunInputs, iterate_blocks
 from runtime.errors import UsageError
 from runtime.event import BundleNote, Event, Note
@@ -323,3 +324,55 @@ def test_another_bundle_is_the_operator(inputs: RunInputs) -> None:
     assert found.explained
     assert set(blamed(found)) == {"operator"}
     assert blamed(found)["operator"] != 0
+
+
+def test_a_period_may_begin_with_an_order_open(inputs: RunInputs, fills: list[np.void]) -> None:
+    """Between the decision and its fill: the order is in both runs, filled by both alike."""
+    blocks = PaperDesk(inputs).run()
+    for fill in fills[3:12:4]:
+        since_t = int(fill["at_t"])
+        found = attribute("run", read_period(inputs.genesis, blocks, since_t), Known(inputs))
+        assert found.explained
+        assert blamed(found) == {}
+        assert found.equal
+        assert found.orders[0].made_by == "open"
+        assert found.orders[0].paper is not None
+        assert found.orders[0].paper.first_fill_t == since_t
+
+
+def test_orders_of_a_venue_that_answers_become_orders_of_one_that_does_not() -> None:
+    """Acknowledged or unknown ones rest, one whose end was asked for has ended, others stay."""
+    state = np.zeros(1, STATE)
+    for s, status in enumerate((c.O_OPEN, c.O_UNKNOWN, c.O_CANCELLING, c.O_PARTIAL)):
+        o = state[0]["orders"][s]
+        o["order_id"], o["status_id"], o["acked_n"] = s + 1, status, 1
+    found = unanswered(state)[0]["orders"]
+    assert found["status_id"][:4].tolist() == [c.O_NEW, c.O_NEW, 0, c.O_PARTIAL]
+    assert found["order_id"][:4].tolist() == [1, 2, 0, 4]
+    assert not found["acked_n"].any()
+    assert state[0]["orders"]["acked_n"].sum() == 4
+
+
+def test_a_withdrawal_that_the_backtest_cannot_make_is_told(inputs: RunInputs) -> None:
+    """All the cash of an account whose entries were halted: the backtest has positions instead."""
+    deposited = int(inputs.genesis.deposits[0].amount_e8)
+    after = {
+        0: lambda at_t: [ev.control(at_t, c.SWITCH_HALT, 1, clerk())],
+        200: lambda at_t: [ev.cash(at_t, c.EV_WITHDRAWAL, 0, deposited, clerk())],
+    }
+    found = report(inputs, Plant(after=after))
+    assert found.left_out_n == 1
+    assert [cause.left_out_n for cause in found.causes] == [1, 1, 0, 0, 0, 0]
+    assert set(blamed(found)) == {"operator"}
+
+
+def test_refusals_and_retries_of_the_venue_are_fill(inputs: RunInputs) -> None:
+    """What the venue said no to is sent again, or not at all; both have their cause."""
+    desk = PaperDesk(inputs)
+    desk.venue = SimulatedExchange(
+        desk.desk.policy, replies=[Reply.ACCEPT, Reply.REFUSE, Reply.REJECT, Reply.ACCEPT, Reply.REFUSE]
+    )
+    found = attribute("run", read_period(inputs.genesis, desk.run()), Known(inputs))
+    assert found.explained
+    assert set(blamed(found)) <= {"fill", "latency"}
+    assert "fill" in blamed(found)

@@ -95,9 +95,6 @@ def test_without_a_book_the_run_equals_its_backtest(tmp_path: Path) -> None:
     assert blamed(found) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a heartbeat between two bars may raise the peak from the last bar's marks (core, reported)"
-)
 def test_with_a_book_that_never_constrains_the_run_equals_its_backtest(tmp_path: Path) -> None:
     """Quotes and fills come from the book, without spread, without costs, without latency."""
     inputs = calm_account(3, **NO_COSTS)

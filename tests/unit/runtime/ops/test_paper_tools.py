@@ -44,6 +44,7 @@ def paper_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs = paper_inputs(hours=300)
     after = {
         20: lambda at_t: [ev.heartbeat(at_t, 3), ev.quote(at_t, 1, 10**9, 10**9 + 1, moved=True)],
+        **{hour: lambda at_t: [ev.quote(at_t, 1, 10**9, 10**9 + 1, moved=True)] for hour in range(200, 300, 7)},
         60: lambda at_t: [ev.control(at_t, c.SWITCH_KILL, c.KILL_OPERATOR, clerk("drill"))],
         64: lambda at_t: [ev.control(at_t, c.SWITCH_KILL, 0, clerk("over"))],
         SWITCHED: lambda at_t: [ev.policy(at_t, other_caps(inputs.genesis))],
@@ -126,6 +127,16 @@ def test_each_kind_of_block_can_be_explained(paper_home: Path, paper_run: Path) 
     assert profile.profile is not None
     late = [r for r in explain_block(paper_run, paper_home, after_switch).records if r.table == "trade_signal"]
     assert late[0].parents["policy"] == profile.profile.policy_digest
+
+
+def test_a_quote_that_moved_is_explained_as_a_decision(paper_home: Path, paper_run: Path) -> None:
+    """A held instrument is marked at the middle and decided anew; the walk ends in the core's own state."""
+    journal = SqliteJournal.open(paper_run / JOURNAL_NAME)
+    quotes = [block for block in journal.read() if block.kind_id == c.EV_QUOTE]
+    journal.close()
+    found = [explain_block(paper_run, paper_home, block.seq_n, "S01") for block in quotes]
+    assert any(e.decisions and e.decisions[0].position["mark_e8"] == 10**9 for e in found)
+    assert all(e.same_records for e in found)
 
 
 def test_a_changed_input_is_found_before_tables_are_made(paper_home: Path, paper_run: Path, tmp_path: Path) -> None:
