@@ -11,19 +11,22 @@ import secrets
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
-from runtime.adapters.live_reader import LiveReader
+from runtime.adapters.live_reader import LiveReader, NoteRow
 from runtime.adapters.live_tables import LIVE_NAME, LiveTables
 from runtime.control.app import Sources
 from runtime.control.server import ControlServer
 from runtime.control.settings import ControlSettings
 from runtime.core import codes as c
+from runtime.core.digest import Block
 from runtime.desk import Desk
 from runtime.engine import RunInputs
+from runtime.errors import InvariantError
 from runtime.event import BundleNote, Event, SessionNote
 from runtime.genesis import Genesis
 from runtime.home import RUN_MARK, runs_path
@@ -132,7 +135,8 @@ class WatchedDesk:
         """Take in what was kept back up to the next closed bar."""
         while self.ahead:
             event = self.ahead.pop(0)
-            self.take(event)
+            with suppress(InvariantError):  # a fill of an order that the kill switch cancelled
+                self.take(event)
             if event.kind_id == c.EV_BARS:
                 return
 
@@ -162,6 +166,14 @@ class WatchedDesk:
             self._receipts[command.command_id] = known
         answer.set_result(known)
         return answer
+
+    def notes(self, limit: int) -> list[NoteRow]:
+        """Return what operators did last, newest first."""
+        return LiveReader(self.tables.path).notes(limit)
+
+    def blocks(self) -> list[Block]:
+        """Return the journal's blocks."""
+        return self._writer.submit(lambda: list(self.journal.read())).result()
 
     def show(self, **changes: object) -> None:
         """Let the view say something else: feed health, state, reasons."""
