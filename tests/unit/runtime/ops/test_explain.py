@@ -15,8 +15,8 @@ from runtime.core import codes as c
 from runtime.errors import InvariantError, UsageError, VerificationError
 from runtime.ops import explain, explain_gates
 from runtime.ops.explain import explain_block
-from runtime.ops.explain_words import REASONS
 from runtime.ops.explain_text import explanation_lines
+from runtime.ops.explain_words import REASONS
 from tests.support.checks import busy_run
 from tests.support.forge import forge
 from tests.support.replays import change_state, rechain
