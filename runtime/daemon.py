@@ -41,7 +41,7 @@ from runtime.jit import deciding_source_digest
 from runtime.ops.accounts import Account, Market, create_account, find_account, new_genesis, open_journal
 from runtime.ops.bundles.keys import trusted_keys
 from runtime.ops.bundles.read import LoadedBundle, read_bundle
-from runtime.ops.bundles.store import bundle_to_start, point, stage
+from runtime.ops.bundles.store import bundle_to_start, point, stage, store_path
 from runtime.ops.endpoint import Endpoint, remove_endpoint, write_endpoint
 from runtime.ops.lock import DaemonLock
 from runtime.ops.logs import REDACTION, configure
@@ -202,8 +202,11 @@ def _new_account(home: Path, settings: RuntimeSettings, clock: Clock) -> Account
 
 def _bundle(home: Path, account: Account, journaled: BundleNote | None) -> LoadedBundle:
     """Return the bundle that the chain asks for, or that a person activated since, verified."""
-    path, _ = bundle_to_start(home, journaled)
-    return _checked(read_bundle(path, trusted_keys(home)), account)
+    path, must_journal = bundle_to_start(home, journaled)
+    bundle = _checked(read_bundle(path, trusted_keys(home)), account)
+    if not must_journal and path.parent == store_path(home):
+        point(home, path.name, pending=False)  # a crash may have come between the block and the pointer
+    return bundle
 
 
 def _checked(bundle: LoadedBundle, account: Account) -> LoadedBundle:
@@ -279,7 +282,10 @@ def _hooks(parts: Parts) -> Hooks:
         parts.days.take(event)
         note = event.note_of() if block.kind_id == EV_BUNDLE else None
         if note is not None and note.bundle is not None:
-            point(parts.home, f"{note.bundle.name}-{note.bundle.manifest_digest[:12]}", pending=False)
+            try:
+                point(parts.home, f"{note.bundle.name}-{note.bundle.manifest_digest[:12]}", pending=False)
+            except BallastError as e:  # the chain has it, and the next start moves the pointer: no reason to halt
+                parts.log.warning("the pointer to the active bundle stays behind", got=e.got)
 
     def paper_days() -> PaperDays:
         days = parts.days.days

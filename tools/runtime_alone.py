@@ -63,7 +63,7 @@ def subset(lock: str, declared: Iterable[str]) -> dict[str, str]:
         KeyError: a declared dependency is not locked.
     """
     known = pins(lock)
-    wanted = {canonicalize_name(Requirement(line).name) for line in declared}
+    wanted: set[str] = {canonicalize_name(Requirement(line).name) for line in declared}
     missing = wanted - set(known)
     if missing:
         raise KeyError(", ".join(sorted(missing)))

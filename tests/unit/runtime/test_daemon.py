@@ -19,7 +19,7 @@ from runtime import daemon
 from runtime.daemon import Ready, run
 from runtime.errors import BallastError, EnvironmentFailure, InvariantError, UsageError, VerificationError
 from runtime.ops.api_client import ControlClient
-from runtime.ops.bundles.store import read_pointer, store_path
+from runtime.ops.bundles.store import point, read_pointer, store_path
 from runtime.ops.endpoint import Endpoint, endpoint_path, read_endpoint, write_endpoint
 from runtime.ops.lock import AlreadyRunning, DaemonLock, holder
 from runtime.ops.logs import log_path
@@ -112,6 +112,12 @@ def test_a_whole_run_with_another_bundle(paper: PaperHome) -> None:
     assert (pointer.active, pointer.previous, pointer.pending) == (other.name, first.active, False)
     assert (store_path(home) / other.name).is_dir()
     assert operator.sessions() == ["start", "stop"]
+    point(home, first.active, pending=False)  # as if a crash had come before the pointer was moved
+    with stepped_venue(paper) as venue:
+        assert run(home, RuntimeSettings(venue=venue.url), steered(home, lambda _: None, failed)) == signal.SIGTERM
+    healed = read_pointer(home)
+    assert healed is not None
+    assert healed.active == other.name, "the chain is the truth"
     assert (holder(home), endpoint_path(home).exists()) == (None, False)
     assert [line["event"] for line in logged(home)][-1] == "ended"
 
@@ -155,6 +161,18 @@ def test_every_end_is_on_record(paper: PaperHome, monkeypatch: pytest.MonkeyPatc
     assert logged(paper.home)[-1]["event"] == said
     assert "abcdefghij" not in log_path(paper.home).read_text("utf-8")
     assert holder(paper.home) is None
+
+
+def test_a_pointer_that_cannot_be_moved_stops_nobody(paper: PaperHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, pending: bool) -> None:
+        raise EnvironmentFailure("a full disk", expected="room", action="make some")
+
+    monkeypatch.setattr(daemon, "point", full)
+    failed: list[BaseException] = []
+    with stepped_venue(paper) as venue:
+        run(paper.home, RuntimeSettings(venue=venue.url), steered(paper.home, lambda _: None, failed))
+    assert failed == []
+    assert "the pointer to the active bundle stays behind" in {line["event"] for line in logged(paper.home)}
 
 
 def test_an_endpoint_that_cannot_be_written_ends_it_whole(paper: PaperHome, monkeypatch: pytest.MonkeyPatch) -> None:
