@@ -274,7 +274,9 @@ def apply_event(policy: Any, state: Any, out: Any, event: Any, bars: Any, foreca
         on_clusters(state, event, clusters)
     elif kind == EV_HEARTBEAT:
         desk["skew_ms"] = event["value_n"] if event["value_n"] >= 0 else -event["value_n"]
-        _remark(policy, state, out)  # fills since the last bar cost fees: caps must not be shares of more than there is
+        # fills since the last bar cost fees: caps must not be shares of more than there is. Peak and tier wait for new prices: a
+        # fill beyond the last bar's mark would raise the peak by what the next bar takes back
+        desk["pv_e8"] = ledger.portfolio_value(state)
         orders.expire(policy, state, out)
         campaign.retry_waiting(policy, state, out)
     elif kind == EV_POLICY:

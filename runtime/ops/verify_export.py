@@ -966,7 +966,7 @@ class Books:
             self._control(ev[5], ev[14])
         elif kind == EV_HEARTBEAT:
             self.skew_ms = abs(ev[14])
-            self._mark()
+            self.pv = self._value()
             self._expire()
             self._retry()
         else:

@@ -137,6 +137,6 @@ def clusters(acc: Account, ids: Sequence[int], version: int) -> None:
 def heartbeat(acc: Account, skew: int) -> None:
     """Take the clock's skew; time alone can expire and retry."""
     acc.skew = abs(skew)
-    acc.mark()
+    acc.pv = acc.total()
     trading.expire(acc)
     trading.retry_due(acc)
