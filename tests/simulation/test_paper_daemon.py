@@ -18,12 +18,26 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.adapters.local_kraken.faults import REST, Fault
+from runtime.core.digest import Block, decode_payload
+from runtime.inference.forecaster import Forecaster
 from tests.support import tally
-from tests.support.bundles import make_bundle
+from tests.support.bundles import GRID_H, make_bundle
 from tests.support.paper_daemon import Measured, Readers, Step, schedule, trading
-from tests.support.paper_market import HOUR_T, PaperMarket, real_market, simulated_market
-from tests.support.paper_proof import Course, Difference, compare, read_course, require_every_hour, require_replayed
+from tests.support.paper_market import HOUR_T, PaperMarket, market_of, model_forecaster, real_market, simulated_market
+from tests.support.paper_proof import (
+    Course,
+    Difference,
+    Unproven,
+    compare,
+    journal_of,
+    read_blocks,
+    read_course,
+    require_every_hour,
+    require_replayed,
+)
+from tests.support.training import small
 
 SEED: Final = 11
 PROFILE: Final = ("--profile", "aggressive")
@@ -59,12 +73,14 @@ def full() -> Size:
     return Size(*asked)
 
 
-def play(home: Path, market: PaperMarket, steps: Sequence[Step]) -> tuple[Measured, Course]:
-    """Trade through steps, and let the journal prove itself."""
+def play(
+    home: Path, market: PaperMarket, steps: Sequence[Step], forecaster: Forecaster | None = None, plant: str = ""
+) -> tuple[Measured, Course]:
+    """Trade through steps, and let the journal prove itself. `plant` is a defect of the daemon, in Python."""
     home.mkdir()
-    bundle = make_bundle(home, market.seed)
+    bundle = make_bundle(home, market.seed, forecaster=forecaster)
     with ExitStack() as running:
-        pacemaker = running.enter_context(trading(home, bundle, market, *PROFILE))
+        pacemaker = running.enter_context(trading(home, bundle, market, *PROFILE, plant=plant))
         readers = running.enter_context(Readers(home))
         pacemaker.run(list(steps))
         measured = pacemaker.measured
@@ -92,11 +108,13 @@ def summary(name: str, measured: Measured, course: Course) -> str:
     )
 
 
-def prove(folder: Path, market: PaperMarket, size: Size, seed: int) -> tuple[Measured, Measured]:
+def prove(
+    folder: Path, market: PaperMarket, size: Size, seed: int, forecaster: Forecaster | None = None
+) -> tuple[Measured, Measured]:
     """Make both runs, and require what must hold of the two."""
     steps = schedule(seed, size.hours_n, faults_n=size.faults_n, kills_n=size.kills_n, kinds=KINDS, symbols_n=size.symbols_n)
-    clean, ours = play(folder / "clean", market, [Step(step.hours_n) for step in steps])
-    broken, theirs = play(folder / "broken", market, steps)
+    clean, ours = play(folder / "clean", market, [Step(step.hours_n) for step in steps], forecaster)
+    broken, theirs = play(folder / "broken", market, steps, forecaster)
     tally.report(summary("clean", clean, ours))
     tally.report(summary("broken", broken, theirs))
     differences = compare(ours, theirs)
@@ -107,7 +125,8 @@ def prove(folder: Path, market: PaperMarket, size: Size, seed: int) -> tuple[Mea
     assert not clean.kills_thrown
     assert not broken.kills_thrown
     assert clean.paper_days == broken.paper_days == 0
-    assert ours.entered_n
+    assert forecaster or ours.entered_n, "a market in which nothing is traded proves little"
+    assert sum(bool(hour.forecasts) for hour in ours.traded) >= size.hours_n // GRID_H // 2
     assert max(clean.stop_s, broken.stop_s) <= 5.0
     return clean, broken
 
@@ -116,10 +135,25 @@ def _unexplained(differences: Sequence[Difference]) -> list[Difference]:
     return [difference for difference in differences if difference.cause == "none"]
 
 
-def test_two_days_of_faults_and_kills(tmp_path: Path) -> None:
-    clean, broken = prove(tmp_path, simulated_market(tmp_path / "market", SMALL.hours_n, SMALL.symbols_n), SMALL, SEED)
+class Proven(NamedTuple):
+    """Two journals that were proven: of a clean run and of a broken one."""
+
+    clean: Path
+    broken: Path
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Proven:
+    """Return the journals of two days; no test changes them."""
+    folder = tmp_path_factory.mktemp("paper")
+    clean, broken = prove(folder, simulated_market(folder / "market", SMALL.hours_n, SMALL.symbols_n), SMALL, SEED)
     assert sum(broken.injected.values()) >= SMALL.faults_n // 2
     assert not clean.injected
+    return Proven(folder / "clean", folder / "broken")
+
+
+def test_two_days_of_faults_and_kills(proven: Proven) -> None:
+    assert read_course(proven.broken).signals_n == read_course(proven.clean).signals_n
 
 
 @pytest.mark.slow
@@ -139,3 +173,95 @@ def test_thirty_days_of_faults_and_kills(tmp_path: Path) -> None:
 def test_days_of_the_real_market(real_data: Path, tmp_path: Path) -> None:
     size = Size(168, 28, 100, 8)
     prove(tmp_path, real_market(real_data, size.hours_n, size.symbols_n), size, SEED + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_three_days_of_the_models(tmp_path: Path) -> None:
+    """The same with trained models, whose features need a window of their own, on a market with holes."""
+    made = small()
+    size = Size(72, 4, 60, 5)
+    prove(tmp_path, market_of(tmp_path / "market", made.panel, size.hours_n), size, SEED + 2, model_forecaster(made))
+
+
+# ---- what the proof would notice -------------------------------------------------------------------------------
+
+
+def test_an_hour_that_is_lost_doubled_or_out_of_order_is_noticed(proven: Proven) -> None:
+    for change in (lambda h: h.pop(-20), lambda h: h.insert(-20, h[-20]), lambda h: h.insert(-20, h.pop(-10))):
+        course = read_course(proven.clean)
+        first_t, last_t = course.traded[0].close_t, course.traded[-1].close_t
+        require_every_hour(course, first_t, last_t)
+        change(course.hours)
+        with pytest.raises(Unproven, match="hours for"):
+            require_every_hour(course, first_t, last_t)
+
+
+def test_a_decision_that_is_lost_doubled_or_changed_is_noticed(proven: Proven) -> None:
+    def at(course: Course) -> dict[int, list[tuple[int, ...]]]:
+        return next(hour.signals for hour in course.traded if hour.signals)
+
+    def lose(course: Course) -> None:
+        at(course).popitem()
+
+    def double(course: Course) -> None:
+        s = next(iter(at(course)))
+        at(course)[s] *= 2
+
+    def alter(course: Course) -> None:
+        s = next(iter(at(course)))
+        at(course)[s][0] = (*at(course)[s][0][:-1], -1)
+
+    def refill(course: Course) -> None:
+        next(hour.fills for hour in course.traded if hour.fills).pop()
+
+    assert compare(read_course(proven.clean), read_course(proven.clean)) == []
+    for change in (lose, double, alter, refill):
+        course = read_course(proven.broken)
+        change(course)
+        assert "none" in {difference.cause for difference in compare(read_course(proven.clean), course)}
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [("forecast_age_max_t", "on a forecast of"), ("quote_age_max_t", "on a quote of"), ("skew_max_ms", "with a skew"),
+     ("bar_age_max_t", "after its bar closed")],
+)  # fmt: skip
+def test_a_decision_on_anything_too_old_is_noticed(proven: Proven, bound: str, said: str) -> None:
+    genesis, blocks = blocks_of(proven.clean)
+    with pytest.raises(Unproven, match=said):
+        read_blocks(genesis, blocks, **{bound: -1})
+
+
+def test_an_order_sent_twice_and_cash_that_jumps_are_noticed(proven: Proven) -> None:
+    genesis, blocks = blocks_of(proven.clean)
+    order = next(n for n, block in enumerate(blocks) if "order_request" in decode_payload(block.payload))
+    fill = next(n for n, block in enumerate(blocks) if "cash_ledger" in decode_payload(block.payload) and n > order)
+    with pytest.raises(Unproven, match="approved twice"):
+        read_blocks(genesis, [*blocks[:fill], blocks[order]])
+    with pytest.raises(Unproven, match="cash_ledger breaks"):
+        read_blocks(genesis, [*blocks[:fill], *blocks[fill + 1 :]])
+
+
+def blocks_of(home: Path) -> tuple[bytes, list[Block]]:
+    journal = SqliteJournal.open(journal_of(home))
+    try:
+        return journal.genesis(), list(journal.read())
+    finally:
+        journal.close()
+
+
+FORGETS: Final = """
+from runtime.trading import recovery
+past = recovery.Recovered.next_open_t.fget
+recovery.Recovered.next_open_t = property(lambda self: past(self) and past(self) + 3600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", [FORGETS], ids=["a restart that skips an hour"])
+def test_a_daemon_that_breaks_its_word_is_noticed(tmp_path: Path, plant: str) -> None:
+    market = simulated_market(tmp_path / "market", 12, 4)
+    steps = [Step(1), Step(1), Step(1), Step(1, kill_after=0.0), *[Step(1)] * 4]
+    with pytest.raises(AssertionError):
+        play(tmp_path / "home", market, steps, plant=plant)

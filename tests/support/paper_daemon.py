@@ -7,7 +7,6 @@ and from the venue; so what the daemon sees is a function of seed and schedule, 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sqlite3
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -32,13 +31,14 @@ from runtime.core.codes import EV_BARS, EV_HEARTBEAT, EV_SESSION
 from runtime.core.records import EVENT
 from runtime.errors import EnvironmentFailure
 from runtime.ops.api_client import ControlClient, JsonObject
+from runtime.ops.bundles.store import activate
 from runtime.ops.endpoint import read_endpoint
 from runtime.ops.lock import holder, runtime_path
-from runtime.ops.bundles.store import activate
 from tests.support.paper_market import HOUR_T, PaperMarket
 
-COMMAND: Final = (sys.executable, "-m", "runtime.cli", "runtime", "run", "--mode", "paper")
-PATIENCE_S: Final = 60.0
+COMMAND: Final = (sys.executable, "-m", "runtime.cli")
+ARGUMENTS: Final = ("runtime", "run", "--mode", "paper")
+PATIENCE_S: Final = 180.0
 """For anything that a daemon is waited for; a machine with other work is slow."""
 POLL_S: Final = 0.002
 BATCH_MS: Final = 3_600_000
@@ -46,7 +46,7 @@ PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 JUMP_HOURS_MAX: Final = 4
 _VALUE_AT: Final = int(EVENT.fields["value_n"][1]) + 1  # type: ignore[index]  # SQL counts from 1
 _LAST: Final = (
-    f"SELECT kind_id, at_t, substr(inputs, {_VALUE_AT}, 8), seq_n FROM block WHERE kind_id IN ({EV_BARS}, {EV_HEARTBEAT}, {EV_SESSION}) "  # noqa: S608  our own numbers
+    f"SELECT kind_id, at_t, substr(inputs, {_VALUE_AT}, 8), seq_n FROM block WHERE kind_id IN ({EV_BARS}, {EV_HEARTBEAT}, {EV_SESSION}) "
     "AND seq_n > ? ORDER BY seq_n"
 )
 
@@ -90,8 +90,10 @@ class Step(NamedTuple):
 class Daemon:
     """One `ballast runtime run`; killed and started again as often as needed."""
 
-    def __init__(self, home: Path, url: str, *options: str) -> None:
+    def __init__(self, home: Path, url: str, *options: str, plant: str = "") -> None:
+        """Take what to run; `plant` is Python that spoils the daemon before it begins."""
         self.home, self.url, self.options = home, url, options
+        self._command = (sys.executable, "-c", f"{plant}\nfrom runtime.cli import main\nmain()") if plant else COMMAND
         self.process: subprocess.Popen[bytes] | None = None
         self.starts_s: list[float] = []
         self.errors = home / "daemon.err"
@@ -100,11 +102,11 @@ class Daemon:
         """Start it and return when its control API answers."""
         began_s = time.monotonic()
         with self.errors.open("ab") as errors:
-            self.process = subprocess.Popen(  # noqa: S603  our own command
-                [*COMMAND, "--home", str(self.home), "--venue", self.url, *self.options],
+            self.process = subprocess.Popen(
+                [*self._command, *ARGUMENTS, "--home", str(self.home), "--venue", self.url, *self.options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
             )  # fmt: skip
-        wait_for(lambda: self._ready(), "a control API that answers", alive=self)
+        wait_for(self._ready, "a control API that answers", alive=self)
         self.starts_s.append(time.monotonic() - began_s)
 
     def _ready(self) -> bool:
@@ -342,7 +344,7 @@ class Pacemaker:
         async def body() -> None:
             call(switch)
 
-        asyncio.run_coroutine_threadsafe(body(), self.local._loop).result()  # noqa: SLF001  the one door into its thread
+        asyncio.run_coroutine_threadsafe(body(), self.local._loop).result()
 
 
 @contextmanager
@@ -357,11 +359,11 @@ def paper_venue(
 
 
 @contextmanager
-def trading(home: Path, bundle: Path, market: PaperMarket, *options: str) -> Iterator[Pacemaker]:
+def trading(home: Path, bundle: Path, market: PaperMarket, *options: str, plant: str = "") -> Iterator[Pacemaker]:
     """Activate a bundle, start the daemon on a fresh venue, and end both afterwards."""
     activate(home, bundle)
     with paper_venue(market) as (local, plan):
-        pacemaker = Pacemaker(local, plan, Daemon(home, local.url, *options))
+        pacemaker = Pacemaker(local, plan, Daemon(home, local.url, *options, plant=plant))
         try:
             pacemaker.begin()
             yield pacemaker
@@ -393,7 +395,7 @@ class Readers:
         self._threads = [threading.Thread(target=self._read, args=(n,)) for n in range(readers_n)]
         self._threads.append(threading.Thread(target=self._listen))
 
-    def __enter__(self) -> Readers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -451,10 +453,3 @@ def schedule(
     return [
         Step(length, tuple(broken[i]), float(rng.random() * 1.3) if i in kills else None) for i, length in enumerate(lengths)
     ]
-
-
-def read_line(content: bytes) -> JsonObject:
-    """Return one line of JSON."""
-    found = json.loads(content)
-    assert isinstance(found, dict)
-    return found

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runtime.adapters.local_kraken.pairs import COMMON_NAMES, KRAKEN_NAMES, ORDER_MINIMUM, PRICE_DECIMALS
+from runtime.inference.feature_spec import DEFAULT_SPEC
+from runtime.inference.forecaster import Forecaster
 from runtime.inference.panel import BarPanel
+from tests.support.bundles import GRID_H
 from tests.support.panels import HOUR_T, first_bars, real_panel
+from tests.support.training import HORIZONS_H, Small
 from workbench.data.bars import Bars
 from workbench.data.providers.simulate import ASSETS, FIRST_T, simulate
+from workbench.study import StudySpec, stages
+
+if TYPE_CHECKING:
+    from workbench.data.datasets.manifests import DatasetManifest
 
 START_N: Final = 1_140
 """Hours before a paper run begins: a bundle's seed and more. The simulated outage of five hours is 26 hours later."""
-SEED_UNTIL_N: Final = 1_070
-"""Hours that a bundle has seen: the rest is read from the venue by a new account."""
+UNSEEN_N: Final = 70
+"""Hours before the start that a bundle has not seen: a new account reads them from the venue."""
 MONTH_N: Final = 720
 MINIMUM_USD: Final = 4.0
 """About what the smallest order of a pair costs."""
@@ -37,21 +45,22 @@ class PaperMarket(NamedTuple):
     Attributes:
         folders: what the local Kraken is given.
         panel: all bars.
-        first_t: opening time of the first one.
+        start_n: row at whose opening a paper run begins; a bundle has seen what is `UNSEEN_N` rows older.
     """
 
     folders: list[Path]
     panel: BarPanel
+    start_n: int = START_N
 
     @property
     def start_t(self) -> int:
         """When a paper run begins."""
-        return int(self.panel.open_t[START_N])
+        return int(self.panel.open_t[self.start_n])
 
     @property
     def seed(self) -> BarPanel:
         """What a bundle has seen."""
-        return first_bars(self.panel, SEED_UNTIL_N)
+        return first_bars(self.panel, self.start_n - UNSEEN_N)
 
 
 def simulated_market(folder: Path, hours_n: int, symbols_n: int = len(SYMBOLS), seed: int = 71) -> PaperMarket:
@@ -76,6 +85,18 @@ def simulated_market(folder: Path, hours_n: int, symbols_n: int = len(SYMBOLS), 
     return PaperMarket([folder], BarPanel(symbols, HOUR_T, open_t, *columns))
 
 
+def market_of(folder: Path, panel: BarPanel, hours_n: int) -> PaperMarket:
+    """Write the last bars of a panel, those that are there, to be traded for so many hours at its end."""
+    (folder / "1h").mkdir(parents=True)
+    rows = slice(len(panel.open_t) - START_N - hours_n, None)
+    for s, symbol in enumerate(panel.symbols):
+        fields = [values[rows, s] for values in (panel.open, panel.high, panel.low, panel.close, panel.volume)]
+        there = np.isfinite(fields[0])
+        bars = Bars(panel.open_t[rows][there], *(values[there] for values in fields))
+        _write(folder / "1h" / f"{KRAKEN_NAMES.get(symbol, symbol)}USD.parquet", bars)
+    return PaperMarket([folder], panel, len(panel.open_t) - hours_n - 8)
+
+
 def real_market(data: Path, hours_n: int, symbols_n: int = len(OF_REAL_DATA)) -> PaperMarket:
     """Return hours of the real data: dollars stand for the stable coin 1:1, as the local Kraken says."""
     symbols = OF_REAL_DATA[:symbols_n]
@@ -95,3 +116,16 @@ def _write(path: Path, bars: Bars) -> None:
     table = {"ts_utc": pa.array(bars.t * 10**6, pa.timestamp("us", "UTC"))}
     table |= {name: pa.array(getattr(bars, name)) for name in ("open", "high", "low", "close", "volume")}
     pq.write_table(pa.table(table), path)
+
+
+def model_forecaster(made: Small) -> Forecaster:
+    """Return the forecaster of models trained on a small market, as a study would describe it."""
+    trained = made.train()
+    spec = StudySpec(dataset="0" * 64, horizons_h=HORIZONS_H, grid_h=GRID_H, folds_n=2)
+    data = stages.StudyData(cast("DatasetManifest", None), made.panel)
+    rows = np.flatnonzero((made.panel.open_t + HOUR_T) % (GRID_H * HOUR_T) == 0)
+    features = stages.StudyFeatures(DEFAULT_SPEC, rows, made.labels.at_t, made.features, stages.usable(made.features))
+    return Forecaster(
+        stages.describe_ml(data, features, trained, spec), made.panel.symbols, GRID_H, DEFAULT_SPEC,
+        {m.model_hash: m.text for m in trained.models}, {c.digest: c for row in trained.calibrations for c in row},
+    )  # fmt: skip

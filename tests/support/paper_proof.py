@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.approval import client_order_id
 from runtime.core import codes as c
 from runtime.core.digest import Block, decode_payload, genesis_hash
-from runtime.core.records import HOUR_T, TRADE_SIGNAL, CASH_LEDGER
+from runtime.core.records import CASH_LEDGER, HOUR_T, TRADE_SIGNAL
 from runtime.event import Event
 from runtime.genesis import Genesis
 from runtime.home import runs_path
@@ -99,12 +99,16 @@ def read_course(home: Path) -> Course:
     """
     journal = SqliteJournal.open(journal_of(home))
     try:
-        genesis = Genesis.model_validate_json(journal.genesis())
-        reader = _Reader(Course(genesis), genesis_hash(journal.genesis()))
-        for block in journal.read():
-            reader.take(block)
+        return read_blocks(journal.genesis(), journal.read())
     finally:
         journal.close()
+
+
+def read_blocks(genesis: bytes, blocks: Iterable[Block], **bounds: int) -> Course:
+    """Do the same with the blocks of a journal; `bounds` are rules to hold them against instead of the profile's."""
+    reader = _Reader(Course(Genesis.model_validate_json(genesis)), genesis_hash(genesis), bounds)
+    for block in blocks:
+        reader.take(block)
     doubled = {i: n for i, n in reader.course.sent.items() if n > 1}
     if doubled:
         raise Unproven(f"client order ids that were approved twice: {doubled}")
@@ -114,9 +118,11 @@ def read_course(home: Path) -> Course:
 class _Reader:
     """Follows a journal and keeps what the next block is held against."""
 
-    def __init__(self, course: Course, genesis: bytes) -> None:
+    def __init__(self, course: Course, genesis: bytes, bounds: Mapping[str, int]) -> None:
         self.course, self._genesis = course, genesis
-        self._rules = course.genesis.profile.to_record(course.genesis.pairs)[0]["rules"]
+        self._rules = course.genesis.profile.to_record(course.genesis.pairs)[0]["rules"].copy()
+        for name, bound in bounds.items():
+            self._rules[name] = bound
         self._quotes: dict[int, tuple[int, int, int]] = {}
         self._bar_close_t: dict[int, int] = {}
         self._forecast_t: dict[int, int] = {}
@@ -261,6 +267,8 @@ def compare(clean: Course, broken: Course) -> list[Difference]:
             raise Unproven(f"the hour that closed at {ours.close_t} is not in the other run")
         if ours.bars != other.bars:
             raise Unproven(f"the bars of the hour that closed at {ours.close_t} differ")
+        if ours.forecasts and other.forecasts and ours.forecasts != other.forecasts:
+            raise Unproven(f"the forecasts at {ours.close_t} differ, made from the same bars")
         both = [s for s in sorted(ours.signals.keys() | other.signals.keys()) if ours.signals.get(s) != other.signals.get(s)]
         cause = _cause(ours, other)
         for s in both:
@@ -278,7 +286,7 @@ def _cause(ours: Hour, other: Hour) -> str:
     if ours.at_t != other.at_t:
         return f"the hour came at another time: {ours.at_t} and {other.at_t}"
     if ours.forecasts != other.forecasts:
-        return "other forecasts"
+        return "forecasts in one run alone"
     if ours.skew_ms != other.skew_ms:
         return f"another skew: {ours.skew_ms} and {other.skew_ms} ms"
     if ours.kill_on != other.kill_on:

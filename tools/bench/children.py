@@ -94,9 +94,16 @@ def hourly(symbols_n: str, minutes_n: str) -> Figures:
     return data.hourly(symbols_n, minutes_n)
 
 
+def paper(hours_n: str, symbols_n: str) -> Figures:
+    """Return what hours of paper trading take."""
+    from tools.bench import paper as measured
+
+    return measured.measure(int(hours_n), int(symbols_n))
+
+
 KINDS: Final[dict[str, Callable[..., object]]] = {
     "core": core, "rule": rule, "single": single, "verify": verify, "point": point, "spots": spots,
-    "imports": imports, "hourly": hourly,
+    "imports": imports, "hourly": hourly, "paper": paper,
 }  # fmt: skip
 
 

@@ -35,6 +35,11 @@ HOURLY_S_MAX: Final = 1.5
 MINUTES_N: Final = 525_600
 DATA_VARIABLE: Final = "BALLAST_BENCH_DATA"
 SHORT_BARS_N: Final = growth.YEAR_N
+PAPER_HOURS_N: Final = 720
+PAPER_S_MAX: Final = 600.0
+PAPER_P99_MS_MAX: Final = 25.0
+STOP_S_MAX: Final = 5.0
+SHORT_PAPER_HOURS_N: Final = 96
 SHORT_EVENTS_N: Final = 5_000
 HELP_RUNS_N: Final = 5
 Step = Callable[[Result], None]
@@ -55,6 +60,7 @@ def steps(*, whole: bool, frameworks: bool) -> Iterator[tuple[str, Step]]:
             [("the rule everywhere, five years", rule_whole)] if whole else [("the rule everywhere, one year", rule_short)]
         )
     yield "single events", single_events
+    yield "paper trading", paper_whole if whole else paper_short
     yield "verification", verification_whole if whole else verification_short
     yield "import of bars", imports
     yield "hourly bars of a year of minutes", hourly
@@ -128,6 +134,42 @@ def single_events(result: Result) -> None:
     )
     columns = ["stage", *("maximum" if q == 1 else f"{100 * q:g} %" for q in latency.QUANTILES)]
     result.tables.append(Table("Latency of single events", columns, rows, note))
+
+
+# ---- paper trading ---------------------------------------------------------------------------------------------
+
+
+def paper_short(result: Result) -> None:
+    """Measure four days of paper trading."""
+    _paper(result, SHORT_PAPER_HOURS_N)
+
+
+def paper_whole(result: Result) -> None:
+    """Measure thirty days of paper trading."""
+    _paper(result, PAPER_HOURS_N)
+
+
+def _paper(result: Result, hours_n: int) -> None:
+    found = figures("paper", hours_n, SYMBOLS_N)
+    rate = found["hours"] / found["trading_s"]
+    month_s = PAPER_HOURS_N / rate
+    result.targets.append(Target("paper: 30 days of 30 symbols", month_s, "s", PAPER_S_MAX))
+    result.targets.append(Target("paper: event to durable block, 99 %", found["p99_ms"], "ms", PAPER_P99_MS_MAX))
+    result.targets.append(Target("paper: SIGTERM to the end", found["stop_s"], "s", STOP_S_MAX))
+    rows: list[list[Cell]] = [
+        ["hours a second", rate, PAPER_S_MAX / month_s],
+        ["event to durable block, median, ms", found["p50_ms"], PAPER_P99_MS_MAX / found["p50_ms"]],
+        ["event to durable block, 99 %, ms", found["p99_ms"], PAPER_P99_MS_MAX / found["p99_ms"]],
+        ["stop, s", found["stop_s"], STOP_S_MAX / found["stop_s"]],
+        ["start of the process, s", found["start_s"], ""],
+        ["memory, MB a virtual day", found["mb_a_day"], ""],
+    ]
+    note = (
+        f"The daemon as a process on a stepped local Kraken: {found['hours']:,.0f} hours of {SYMBOLS_N} symbols, books and bars over WebSocket, "
+        f"trend bundle, simulated fills, one block and one transaction an event; beside it {found['answers']:,.0f} answers to two readers of its "
+        f"API and an event stream. Latencies are over its last {found['blocks']:,.0f} blocks. `times the promise`: above 1 it is kept."
+    )
+    result.tables.append(Table("Paper trading", ["what", "figure", "times the promise"], rows, note))
 
 
 # ---- the same rule elsewhere -----------------------------------------------------------------------------------

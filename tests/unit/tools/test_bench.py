@@ -266,3 +266,17 @@ def test_a_target_is_kept_on_its_side() -> None:
 )  # fmt: skip
 def test_figures_are_shown_with_three_digits(value: str | float, shown: str) -> None:
     assert result.number(value) == shown
+
+
+# ---- paper trading ---------------------------------------------------------------------------------------------
+
+
+def test_paper_trading_is_held_to_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"hours": 96.0, "trading_s": 48.0, "start_s": 3.0, "stop_s": 6.0, "p50_ms": 5.0, "p99_ms": 20.0, "blocks": 900.0,
+             "mb_a_day": 0.1, "answers": 70.0}  # fmt: skip
+    monkeypatch.setattr(measure, "figures", lambda *_: found)
+    shown = result.Result()
+    measure.paper_short(shown)
+    assert [(target.measured, target.kept) for target in shown.targets] == [(360.0, True), (20.0, True), (6.0, False)]
+    (table,) = shown.tables
+    assert table.rows[0] == ["hours a second", 2.0, pytest.approx(600 / 360)]
