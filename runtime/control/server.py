@@ -19,6 +19,8 @@ from runtime.errors import EnvironmentFailure
 
 HOST: Final = "127.0.0.1"
 START_S: Final = 30.0
+SEND_BYTES: Final = 131_072
+"""What the system keeps for a client that does not read; it would let that grow to megabytes for each."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,7 @@ def _bind(port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # connections inherit it
         listening.bind((HOST, port))
         listening.listen(512)
     except OSError as e:

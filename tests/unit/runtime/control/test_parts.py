@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from runtime.adapters.live_reader import Governing, NoteRow
+from runtime.adapters.live_reader import Governing, LiveReader, NoteRow
 from runtime.control import decisions, reads
 from runtime.control.answers import Answers, forever
 from runtime.control.app import Sources
@@ -21,12 +22,14 @@ from runtime.control.guard import Refused
 from runtime.control.server import ControlServer
 from runtime.control.settings import ControlSettings
 from runtime.control.write_models import ProfileUpdate
-from runtime.control.writes import Keys, next_version
+from runtime.control.writes import Keys, carry_out, next_version
 from runtime.core import codes as c
 from runtime.errors import DataError, EnvironmentFailure, GateError
+from runtime.ops.bundles.manifest import MANIFEST_NAME, parse_manifest
 from runtime.policy import ProfileVersion
-from runtime.trading.commands import Receipt
+from runtime.trading.commands import ActivateBundle, Kill, Receipt
 from runtime.trading.view import RuntimeView
+from tests.support.bundles import make_bundle
 from tests.support.control import FAST, TOKEN, Served, next_profile
 
 
@@ -169,7 +172,7 @@ def test_a_version_names_the_one_before_it_where_that_is_known(view: RuntimeView
     profile = view.profile.model_copy(update={"name": "mine", "version": 3})
     under = replace(view, profile=profile)
     update = ProfileUpdate.model_validate_json(
-        __import__("json").dumps({"profile": next_profile(profile, margin_ppm=9), "note": "n", "base_digest": profile.digest})
+        json.dumps({"profile": next_profile(profile, margin_ppm=9), "note": "n", "base_digest": profile.digest})
     )
     known, other = ProfileVersion.seal(profile, "n"), ProfileVersion.seal(view.profile, "n")
     for notes, previous in (
@@ -249,8 +252,6 @@ def test_a_refusal_that_the_desk_raises_is_a_conflict(api: Served) -> None:
 
 
 def test_tables_that_are_not_there_are_asked_for_again(api: Served, tmp_path: Path) -> None:
-    from runtime.adapters.live_reader import LiveReader
-
     desk = api.desk
     sources = Sources(
         lambda: desk.view, desk.submit, LiveReader(tmp_path / "none.sqlite"), desk.home, desk.run_dir, desk.wall.now_t
@@ -261,3 +262,62 @@ def test_tables_that_are_not_there_are_asked_for_again(api: Served, tmp_path: Pa
     finally:
         server.stop()
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+
+
+def test_a_client_that_leaves_does_not_take_its_command_back() -> None:
+    """The request is cancelled; the command stays in the desk's queue, and its receipt can be asked for again."""
+    future: Future[Receipt] = Future()
+
+    async def leave() -> None:
+        asked = asyncio.create_task(carry_out(Kill(actor="a", command_id="left-0001", on=True), lambda _: future, 5.0))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    asyncio.run(leave())
+    assert not future.cancelled()
+
+
+def test_a_bundle_that_is_here_is_activated_by_either_digest(api: Served, tmp_path: Path) -> None:
+    asked: list[ActivateBundle] = []
+
+    def take(command: ActivateBundle) -> Future[Receipt]:
+        asked.append(command)
+        future: Future[Receipt] = Future()
+        future.set_result(Receipt(True, 9, 1, "done"))
+        return future
+
+    bundle = make_bundle(tmp_path)
+    manifest = parse_manifest((bundle / MANIFEST_NAME).read_bytes())
+    desk = api.desk
+    server = ControlServer.start(
+        Sources(lambda: desk.view, take, desk.reader, tmp_path, desk.run_dir, desk.wall.now_t),
+        TOKEN,
+        FAST,  # type: ignore[arg-type]
+    )
+    try:
+        for n, digest in enumerate((manifest.bundle_hash, manifest.digest)):
+            answer = Served(desk, server).post("/bundle/activate", {"bundle_hash": digest, "reason": "better"}, f"activate-{n}")
+            assert answer.status == 200, answer
+    finally:
+        server.stop()
+    assert [(command.path, command.reason, command.actor) for command in asked] == [(bundle, "better", "cli")] * 2
+
+
+def test_a_decision_without_a_forecast_has_no_contributions(api: Served) -> None:
+    class Without(LiveReader):
+        def decision(self, signal_id: int) -> decisions.Decision | None:
+            row = super().decision(signal_id)
+            return row and row._replace(forecast=None)
+
+    desk = api.desk
+    sources = Sources(
+        lambda: desk.view, desk.submit, Without(desk.run_dir / "live.sqlite"), desk.home, desk.run_dir, desk.wall.now_t
+    )
+    server = ControlServer.start(sources, TOKEN, FAST)
+    try:
+        answer = Served(desk, server).ask("GET", "/decisions/1/contributions")
+    finally:
+        server.stop()
+    assert (answer.status, answer.json()["got"]) == (404, "decision 1 acted on no forecast")
