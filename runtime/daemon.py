@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -54,7 +54,7 @@ from runtime.settings import RuntimeSettings
 from runtime.trading.needs import Forecasting, Hooks, LogFields, Start
 from runtime.trading.recovery import Recovered, recover, warm_up
 from runtime.trading.trader import Trader
-from runtime.trading.view import PaperDays
+from runtime.trading.view import PaperDays, RuntimeView
 
 SWITCH_S: Final = 0.001
 """How long another thread may hold the interpreter before the trading loop gets it back."""
@@ -307,12 +307,28 @@ def _hooks(parts: Parts) -> Hooks:
     )
 
 
+class _Views:
+    """The desk's latest view, with what is wrong around it; the same object for the same content, from any thread."""
+
+    def __init__(self, trader: Trader, projector: Projector) -> None:
+        self._trader, self._projector = trader, projector
+        self._told: tuple[RuntimeView, str, RuntimeView] | None = None
+
+    def __call__(self) -> RuntimeView:
+        view, problem, told = self._trader.view, self._projector.problem, self._told
+        if not problem:
+            return view
+        if told is None or told[0] is not view or told[1] != problem:
+            told = self._told = (view, problem, replace(view, reasons=(*view.reasons, problem)))
+        return told[2]
+
+
 def _control(parts: Parts, trader: Trader) -> ControlServer:
     """Serve the control API in its thread, and say where it is and what opens it."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     REDACTION.hide(token)
     sources = Sources(
-        view=lambda: trader.view,
+        view=_Views(trader, parts.projector),
         submit=trader.submit,
         tables=LiveReader(parts.projector.path),
         home=parts.home,

@@ -18,6 +18,7 @@ import structlog
 from runtime import daemon
 from runtime.daemon import Ready, run
 from runtime.errors import BallastError, EnvironmentFailure, InvariantError, UsageError, VerificationError
+from runtime.ops import projector
 from runtime.ops.api_client import ControlClient
 from runtime.ops.bundles.store import point, read_pointer, store_path
 from runtime.ops.endpoint import Endpoint, endpoint_path, read_endpoint, write_endpoint
@@ -173,6 +174,28 @@ def test_a_pointer_that_cannot_be_moved_stops_nobody(paper: PaperHome, monkeypat
         run(paper.home, RuntimeSettings(venue=venue.url), steered(paper.home, lambda _: None, failed))
     assert failed == []
     assert "the pointer to the active bundle stays behind" in {line["event"] for line in logged(paper.home)}
+
+
+def test_tables_that_stand_still_are_a_reason_that_everybody_sees(paper: PaperHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "LAG_S", 0.0)
+    monkeypatch.setattr(projector, "AGAIN_S", 0.01)
+    monkeypatch.setattr(projector.Projector, "_follow", lambda self: 1 // 0)
+    failed: list[BaseException] = []
+    seen: list[object] = []
+
+    def work(client: ControlClient) -> None:
+        deadline_s = time.monotonic() + 20
+        while not client.get("/runtime/status")["reasons"] and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        seen.append(client.get("/runtime/status"))
+
+    with stepped_venue(paper) as venue:
+        run(paper.home, RuntimeSettings(venue=venue.url), steered(paper.home, work, failed))
+    assert failed == []
+    (status,) = seen
+    assert isinstance(status, dict)
+    assert any("the live tables stand still: ZeroDivisionError" in reason for reason in status["reasons"])
+    assert status["state"] == "running", "trading goes on"
 
 
 def test_an_endpoint_that_cannot_be_written_ends_it_whole(paper: PaperHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -45,11 +46,21 @@ def test_it_follows_the_journal_and_ends(home: Path) -> None:
     journal.close()
 
 
-def test_a_failure_is_logged_and_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (EnvironmentFailure("a full disk", expected="room", action="make some"), "a full disk"),
+        (sqlite3.OperationalError("database is locked"), "OperationalError: database is locked"),
+        (KeyError("a defect"), "KeyError: 'a defect'"),
+    ],
+)
+def test_a_failure_is_told_and_tried_again(home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
     monkeypatch.setattr(module, "AGAIN_S", 0.01)
+    monkeypatch.setattr(module, "LAG_S", -1.0)
     account = create_account(home, genesis())
     desk, journal = Desk(account.genesis), open_journal(account)
     said: list[str] = []
+    problems: list[str] = []
     followed = Projector(account.folder, lambda event, fields: said.append(f"{event}: {fields['got']}"))
     followed.start()
     real = module.LiveTables.follow
@@ -57,14 +68,17 @@ def test_a_failure_is_logged_and_tried_again(home: Path, monkeypatch: pytest.Mon
 
     def fails(tables: module.LiveTables, source: object) -> int:
         if next(failures, None) is not None:
-            raise EnvironmentFailure("a full disk", expected="room", action="make some")
+            problems.append(followed.problem)
+            raise error
         return real(tables, source)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module.LiveTables, "follow", fails)
     journal.append([desk.apply(session())])
     followed.wake()
     assert until(lambda: LiveReader(followed.path).watermark() == journal.head())
-    assert said == ["the live tables fell behind: a full disk"] * 3
+    assert said == [f"the live tables fell behind: {words}"] * 3
+    assert problems == ["", *[f"the live tables stand still: {words}"] * 2]
+    assert until(lambda: not followed.problem)
     followed.stop()
     journal.close()
 
