@@ -17,6 +17,8 @@ PONGS_MAX: Final = 3
 """A sign of life that is asked for may come after so many deadlines while other messages come."""
 DEAF_S: Final = 0.02
 """A wait that ends later than this was not the venue's silence."""
+DEAF_MAX: Final = 5
+"""Times in a row that a late wait is excused: a loop that is always busy still ends a dead connection."""
 ALREADY: Final = "Already subscribed"
 
 Key = tuple[str, str]
@@ -36,6 +38,7 @@ class Session:
         """Subscriptions without an answer (books: without a right snapshot) and since when."""
         self._repairs: dict[Key, int] = {}
         self._heard_s = self._loop.time()
+        self._deaf_n = 0
         self._ping_id = 0
         self._ping_s: float | None = None
 
@@ -76,6 +79,7 @@ class Session:
     def heard(self) -> None:
         """Note that something came."""
         self._heard_s = self._loop.time()
+        self._deaf_n = 0
 
     async def listen(self) -> None:
         """Return when there is something to read, something is overdue, or the connection has ended.
@@ -88,10 +92,15 @@ class Session:
         deaf_s = self._loop.time() - until_s
         if self.line.texts:
             self.heard()
-        elif deaf_s > DEAF_S:
-            self._heard_s += deaf_s
-            self._ping_s = None if self._ping_s is None else self._ping_s + deaf_s
-            self._owed = {key: since_s + deaf_s for key, since_s in self._owed.items()}
+        elif deaf_s > DEAF_S and self._deaf_n < DEAF_MAX:
+            self._deaf_n += 1
+            self._excuse(deaf_s + 2 * DEAF_S)  # and a moment to read what came meanwhile
+
+    def _excuse(self, by_s: float) -> None:
+        """Move every deadline."""
+        self._heard_s += by_s
+        self._ping_s = None if self._ping_s is None else self._ping_s + by_s
+        self._owed = {key: since_s + by_s for key, since_s in self._owed.items()}
 
     async def ping(self) -> None:
         """Ask for a sign of life; the answer stands behind everything the venue has said before it."""

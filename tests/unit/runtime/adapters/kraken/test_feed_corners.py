@@ -225,11 +225,11 @@ def test_a_bar_waits_for_stragglers_in_the_venues_time(tmp_path: Path) -> None:
 def test_a_loop_that_others_kept_busy_is_no_silence_of_the_venue(tmp_path: Path) -> None:
     async def scene() -> None:
         folder = write_market(tmp_path, n=2)
-        async with stage(folder, symbols=PAIR, settings=replace(QUICK, probe_s=0.02, answer_s=0.1)) as place:
+        async with stage(folder, symbols=PAIR, settings=replace(QUICK, probe_s=0.02, answer_s=0.5)) as place:
             await place.until(NoticeKind.CONNECTED)
-            for _ in range(8):
+            for _ in range(3):
                 await asyncio.sleep(0.03)  # a ping is on its way
-                time.sleep(0.3)  # noqa: ASYNC251  what a long computation in the same loop does
+                time.sleep(0.8)  # noqa: ASYNC251  what a long computation in the same loop does
             await place.step()
             assert NoticeKind.STALE not in place.seen.notices
             assert NoticeKind.LOST not in place.seen.notices

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
-from runtime.adapters.kraken.session import PONGS_MAX, Session
+from runtime.adapters.kraken.session import DEAF_MAX, PONGS_MAX, Session
 from runtime.adapters.kraken.settings import FeedSettings
 from runtime.adapters.kraken.socket import Line
 from runtime.adapters.kraken.wire import Frame, read
@@ -183,5 +184,25 @@ def test_a_refusal_that_says_it_stands_already_is_taken_for_an_answer() -> None:
         assert session.complete
         await session.rejected(Frame(method="subscribe", success=False, error="EService:Unavailable", symbol="SOL/USD"))
         assert session.complete
+
+    asyncio.run(scene())
+
+
+def test_time_in_which_nobody_listened_counts_against_no_deadline_but_not_for_ever() -> None:
+    async def scene() -> None:
+        session = Session(Deaf(), (), QUICK, 3_600)
+        await session._subscribe("ohlc", ["BTC/USD"])
+        await session.ping()
+        for _ in range(DEAF_MAX):
+            listening = asyncio.create_task(session.listen())
+            await asyncio.sleep(0)
+            time.sleep(2 * QUICK.answer_s)  # noqa: ASYNC251  what a long computation in the same loop does
+            await listening
+            assert await session.look() == ""
+        listening = asyncio.create_task(session.listen())
+        await asyncio.sleep(0)
+        time.sleep(2 * QUICK.answer_s)  # noqa: ASYNC251
+        await listening
+        assert "no answer to a ping" in await session.look()
 
     asyncio.run(scene())
