@@ -217,7 +217,9 @@ def _read(path: Path, name: str, bytes_max: int, found: Mapping[str, int]) -> by
     except OSError as e:
         raise BundleRefused(Reason.MISSING, f"{name} cannot be read: {e.strerror}", expected="a readable file") from e
     if len(content) > bytes_max:
-        raise BundleRefused(Reason.TOO_LARGE, f"{name} of {found[name]} bytes", expected=f"at most {bytes_max}")
+        huge = name == m.MANIFEST_NAME or found[name] > m.FILE_BYTES_MAX
+        reason = Reason.TOO_LARGE if huge else Reason.ALTERED
+        raise BundleRefused(reason, f"{name} of {found[name]} bytes", expected=f"at most {bytes_max}")
     return content
 
 

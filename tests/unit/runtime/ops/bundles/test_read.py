@@ -130,7 +130,13 @@ def test_a_changed_signature_is_refused(original: tuple[Path, Path], bundle: Pat
     (bundle / m.SIGNATURE_NAME).write_text("not hex")
     assert refused(original, bundle).reason is Reason.ALTERED
     (bundle / m.SIGNATURE_NAME).write_text("0" * 4_000)
-    assert refused(original, bundle).reason is Reason.TOO_LARGE
+    assert refused(original, bundle).reason is Reason.ALTERED
+
+
+def test_a_byte_more_is_an_alteration(original: tuple[Path, Path], bundle: Path) -> None:
+    with (bundle / m.TAIL_NAME).open("ab") as f:
+        f.write(b"x")
+    assert refused(original, bundle).reason is Reason.ALTERED
 
 
 def test_an_unsigned_bundle_is_refused(original: tuple[Path, Path], bundle: Path) -> None:
