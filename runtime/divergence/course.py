@@ -54,13 +54,20 @@ class OrderResult:
         return self.notional_e8 * 10**8 // self.qty_e8 if self.qty_e8 else 0
 
 
+class Delay(NamedTuple):
+    """When the journal filled an order first, and the opening time of the bar that was under way: its BARS event came next."""
+
+    at_t: int
+    bar_t: int
+
+
 @dataclass(slots=True)
 class _Place:
-    """Where an open order stands: its name, the next bar that may fill it, and when the journal filled it first."""
+    """Where an open order stands: its name, the next bar that may fill it, and how the journal filled it first."""
 
     key: Key
     next_open_t: int
-    delayed_t: int = 0
+    delay: Delay | None = None
 
 
 @dataclass(slots=True)
@@ -70,14 +77,14 @@ class Venue:
     Attributes:
         bars: BAR [INSTRUMENTS] by opening time.
         interval_t: length of a bar.
-        delays: time of the first fill by order, where it is to be the journal's.
+        delays: the first fill by order, where its time is to be the journal's.
         down: from and to: what would fill in between fills at the end.
         excepted: orders that others fill.
     """
 
     bars: dict[int, Rows]
     interval_t: int
-    delays: dict[Key, int] = field(default_factory=dict)
+    delays: dict[Key, Delay] = field(default_factory=dict)
     down: tuple[tuple[int, int], ...] = ()
     excepted: frozenset[Key] = frozenset()
 
@@ -184,17 +191,15 @@ class Course:
             return None
         bar_t = place.next_open_t
         modelled_t = max(bar_t, int(o["placed_t"])) + int(self.policy[0]["rules"]["latency_t"])
+        if place.delay is not None:
+            bar_t = max(bar_t, place.delay.bar_t)
+            return max(place.delay.at_t, bar_t), s, bar_t
         at_t = next((to_t for from_t, to_t in venue.down if from_t <= modelled_t < to_t), modelled_t)
-        if place.delayed_t:
-            # what the restart delayed, the bar of its turn fills: the restart, not latency, is why it came later
-            effective_t = place.delayed_t - (at_t - modelled_t)
-            bar_t = max(bar_t, effective_t - effective_t % venue.interval_t)
-            at_t = max(place.delayed_t, bar_t)
         return at_t, s, bar_t
 
     def _fill(self, s: int, bar_t: int, at_t: int, venue: Venue) -> None:
         place = self._places[s]
-        place.next_open_t, place.delayed_t = bar_t + venue.interval_t, 0
+        place.next_open_t, place.delay = bar_t + venue.interval_t, None
         bars = venue.bars.get(bar_t)
         if bars is None:
             return
@@ -244,8 +249,8 @@ class Course:
         self.key_of[order_id] = key
         self.results.setdefault(key, OrderResult(key, decided_t, wanted_e8))
         interval_t = self._genesis.interval_t
-        delayed_t = self._venue.delays.get(key, 0) if self._venue is not None else 0
-        self._places[key.instrument_id] = _Place(key, -(-nominal_t // interval_t) * interval_t, delayed_t)
+        delay = self._venue.delays.get(key) if self._venue is not None else None
+        self._places[key.instrument_id] = _Place(key, -(-nominal_t // interval_t) * interval_t, delay)
 
     def _filled(self, row: np.void) -> None:
         key = self.key_of[int(row["order_id"])]

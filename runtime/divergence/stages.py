@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core import codes as c
-from runtime.divergence.course import Course, Key, Venue
+from runtime.divergence.course import Course, Delay, Key, Venue
 from runtime.divergence.period import Journaled, Period, Record, unanswered
 from runtime.event import Event, bars
 from runtime.verify import governed_by
@@ -101,7 +101,7 @@ class Backdrop:
             if found is not None:
                 self.record_bars[open_t] = found
         self.paper = _verbatim(period)
-        self.delays = {key: r.first_fill_t for key, r in self.paper.results.items() if r.first_fill_t}
+        self.delays = self._delays()
         self.last_seq_n = self._last_words()
 
     def _merged(self, open_t: int, seen: Rows) -> Rows:
@@ -123,6 +123,18 @@ class Backdrop:
         wanted = {*late, *(set(holes) - set(unknown)), *changed}
         unmade = [t for t in wanted if not self.record.makes(t)]
         return Hours(*(tuple(sorted(hours)) for hours in (late, missed, absent, changed, unknown, unmade)))
+
+    def _delays(self) -> dict[Key, Delay]:
+        """Return the first fill of each order, with the bar under way: a fill without a book comes when its bar has closed."""
+        found: dict[Key, Delay] = {}
+        next_t = 0
+        for _, event in reversed(self.period.events):
+            if event.kind_id == c.EV_BARS:
+                next_t = int(event.record[0]["value_n"])
+            elif event.kind_id == c.EV_FILL:
+                key = self.paper.key_of[int(event.record[0]["order_id"])]
+                found[key] = Delay(event.at_t, next_t or event.at_t - event.at_t % self.interval_t)
+        return found
 
     def _last_words(self) -> dict[Key, int]:
         """Return the last block of the journal that is about each order."""
