@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from runtime.adapters.bar_tail import BarTail
 from runtime.adapters.clock import ManualClock
+from runtime.adapters.journal_memory import MemoryJournal
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.adapters.simulator import Reply, SimulatedExchange
 from runtime.core import codes as c
@@ -155,18 +156,21 @@ class Bench:
 
     def __init__(
         self, folder: Path, inputs: RunInputs, at_t: int, settings: TradingSettings | None = None, *, acknowledges: bool = True,
-        replies: Sequence[Reply] = (),
+        replies: Sequence[Reply] = (), durable: bool = False,
     ) -> None:  # fmt: skip
+        """Make an account; `durable` journals to a file, otherwise the journal outlives the loop in memory."""
         self.folder, self.inputs = folder, inputs
+        folder.mkdir(parents=True, exist_ok=True)
         self.clock = ManualClock(at_t)
         self.settings = settings or TradingSettings(warm_up_n=24)
         self.acknowledges, self.replies = acknowledges, list(replies)
         self.load_bundle: Callable[[Path], tuple[BundleNote, ScriptedForecasts]] = self._no_bundle
         self.told = Told()
         genesis = inputs.genesis
-        self.journal: SqliteJournal = SqliteJournal.create(
-            folder / JOURNAL_NAME, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id
-        )
+        mine = {"account_id": genesis.account_id, "mode_id": genesis.mode_id}
+        self.journal: Journal = MemoryJournal(genesis.canonical(), **mine)
+        if durable:
+            self.journal = SqliteJournal.create(folder / JOURNAL_NAME, genesis.canonical(), **mine)
         self._build()
 
     def _no_bundle(self, path: Path) -> tuple[BundleNote, ScriptedForecasts]:
@@ -202,11 +206,12 @@ class Bench:
     def _rotate(self) -> None:
         self.told.rotated_n += 1
 
-    def reopen(self, wrap: Callable[[SqliteJournal], Journal] | None = None) -> None:
+    def reopen(self, wrap: Callable[[Journal], Journal] | None = None) -> None:
         """Make everything anew from the folder, as the next process would."""
         self.journal.close()
         self.tail.close()
-        self.journal = SqliteJournal.open(self.folder / JOURNAL_NAME, writable=True)
+        if isinstance(self.journal, SqliteJournal):
+            self.journal = SqliteJournal.open(self.folder / JOURNAL_NAME, writable=True)
         self._build(None if wrap is None else wrap(self.journal))
 
     def close(self) -> None:

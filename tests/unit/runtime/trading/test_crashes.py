@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.adapters.journal_sqlite import SqliteJournal
 from runtime.approval import ApprovedOrder
 from runtime.core import codes as c
 from runtime.core.digest import Block
 from runtime.errors import EnvironmentFailure, InvariantError
 from runtime.market import ClosedBar
-from runtime.ports import Head, VenueEvent
+from runtime.ports import Head, Journal, VenueEvent
 from runtime.trading.recovery import recover, store_snapshot
 from runtime.verify import gather
 from tests.support.trading import HOUR_T, START_T, Bench, account
@@ -33,7 +32,7 @@ class Crash(Exception):
 class DyingJournal:
     """A journal whose n-th append is the last thing that the process does, or just not done any more."""
 
-    def __init__(self, journal: SqliteJournal, at_n: int, *, written: bool, error: Exception) -> None:
+    def __init__(self, journal: Journal, at_n: int, *, written: bool, error: Exception) -> None:
         self._journal, self._left_n, self._written, self._error = journal, at_n, written, error
 
     def append(self, blocks: Sequence[Block]) -> None:
@@ -87,7 +86,7 @@ def check_whole(bench: Bench) -> None:
 
 
 def start(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, account(seed=2, hours=60, warm_n=WARM_N), BEGIN_T)
+    return Bench(tmp_path, account(seed=2, hours=60, warm_n=WARM_N), BEGIN_T, durable=True)
 
 
 def appends_n(tmp_path: Path) -> int:

@@ -30,7 +30,7 @@ def same(ours: list[Block], theirs: list[Block]) -> None:
 
 def test_without_books_the_blocks_are_the_backtests(tmp_path: Path) -> None:
     inputs = account(seed=2, hours=260, warm_n=WARM_N)
-    bench = Bench(tmp_path, inputs, START_T + (WARM_N + 1) * HOUR_T, acknowledges=False)
+    bench = Bench(tmp_path, inputs, START_T + (WARM_N + 1) * HOUR_T, acknowledges=False, durable=True)
 
     async def play(bench: Bench) -> None:
         await bench.hours(int(inputs.close_t[-1]))
