@@ -51,6 +51,17 @@ def test_systemd_verifies_it(tmp_path: Path, name: str) -> None:
     assert "restart specifier" in verify(unit).stderr, "a planted mistake is found"
 
 
+def test_a_unit_takes_a_path_as_it_stands(tmp_path: Path) -> None:
+    """Nothing in it is a specifier, a variable or a quote of systemd's."""
+    where = place(tmp_path, ODD)
+    escaped = str(where.home).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    text = systemd_unit(where)
+    assert f'"--home" "{escaped}"\n' in text
+    assert f'ReadWritePaths="{escaped}" ' in text
+    assert "%%h" in text
+    assert "$$HOME" in text
+
+
 def test_what_a_restart_cannot_cure_is_not_restarted(tmp_path: Path) -> None:
     text = systemd_unit(place(tmp_path, "home"))
     assert f"RestartPreventExitStatus={' '.join(map(str, FINAL_CODES))}\n" in text
