@@ -96,11 +96,12 @@ def _hold(fd: int, home: Path) -> None:
 
 
 def sweep_partial(home: Path) -> list[Path]:
-    """Remove what a killed process left half-written under `inputs`, `runs` and `studies`; return what was removed.
+    """Remove what a killed process left half-written under `inputs`, `runs`, `studies` and where bundles are; return what was removed.
 
     Only names that begin with `TEMPORARY_PREFIX` and the number of a process that is no longer alive are touched.
     """
-    folders = (inputs_path(home), runs_path(home), home / "studies")
+    names = ("studies", "bundles", "trust", "runtime/bundle")
+    folders = (inputs_path(home), runs_path(home), *(home / name for name in names))
     found = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob(f"{TEMPORARY_PREFIX}*"))]
     removed = []
     for path in found:

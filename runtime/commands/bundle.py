@@ -176,6 +176,7 @@ def _switch(home: Path, source: Path, reason: str, *, json: bool) -> None:
     from uuid import uuid4
 
     from runtime.errors import EnvironmentFailure, UsageError
+    from runtime.home import sweep_partial
     from runtime.ops.api_client import ControlClient
     from runtime.ops.bundles.store import point, stage
     from runtime.ops.endpoint import read_endpoint
@@ -185,6 +186,7 @@ def _switch(home: Path, source: Path, reason: str, *, json: bool) -> None:
         raise UsageError(
             f"--reason of {len(reason)} characters", expected=f"at most {REASON_CHARS_MAX} that print", action="shorten it"
         )
+    sweep_partial(home)
     staged = stage(home, source)
     staged.require_mode("paper")
     about: Mapping[str, object] = _summary(staged.manifest, staged.path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import BallastError, GateError
-from runtime.home import check_home, exclusive
+from runtime.home import check_home, exclusive, sweep_partial
 from runtime.ops.bundles.keys import SigningKey, TrustedKey, signing_key, trust, trusted_keys
 from runtime.ops.bundles.manifest import Lineage, Manifest
 from runtime.ops.bundles.package import Contents, Shown, bundles_path, write_bundle
@@ -79,6 +79,7 @@ def promote(
     """
     check_home(home)
     with exclusive(home):
+        sweep_partial(home)
         subject = open_subject(home, run, until_t)
         checks = tuple(run_checks(subject, report, lineage=lineage))
         if not all(check.ok for check in checks if check.asked):

@@ -107,6 +107,14 @@ def test_a_running_daemon_is_asked_and_the_pointer_left_to_it(
     assert (store_path(tmp_path) / bundles[0].name).is_dir(), "staged, so that the daemon finds it"
 
 
+def test_what_a_killed_process_left_half_written_is_removed(capsys: Out, tmp_path: Path, bundles: list[Path]) -> None:
+    left = [folder / ".partial-999999999-trend" for folder in (store_path(tmp_path), bundles[0].parent)]
+    for folder in left:
+        folder.mkdir(parents=True)
+    run(capsys, "activate", bundles[0].name)
+    assert not any(folder.exists() for folder in left)
+
+
 def test_keys_are_listed_and_added(capsys: Out) -> None:
     other = signing_key("other").public_key
     assert signing_key().public_key in run(capsys, "keys")
