@@ -156,12 +156,13 @@ def test_a_delayed_fill_is_latency(inputs: RunInputs, fills: list[np.void]) -> N
         assert set(blamed(found)) == {"latency"}
 
 
-def test_a_fill_delayed_within_its_hour_changes_no_money(inputs: RunInputs, fills: list[np.void]) -> None:
-    """Ten minutes late in the same bar: the order's times differ, by latency, and nothing is lost."""
+@pytest.mark.parametrize("late_t", [600, 3_599])
+def test_a_fill_delayed_within_its_hour_changes_no_money(inputs: RunInputs, fills: list[np.void], late_t: int) -> None:
+    """Late by the same bar, also when that has closed, as without a book: the order's times differ, and nothing is lost."""
     chosen = int(fills[8]["order_id"])
 
     def late(fill: VenueEvent) -> VenueEvent:
-        return fill._replace(at_t=fill.at_t + 600) if fill.order_id == chosen else fill
+        return fill._replace(at_t=fill.at_t + late_t) if fill.order_id == chosen else fill
 
     assert blamed(report(inputs, Plant(fill=late))) == {"latency": 0}
 

@@ -9,12 +9,17 @@ import pytest
 
 from runtime.adapters.bar_tail import BarTail
 from runtime.core.records import FORECAST, INSTRUMENTS
+from runtime.divergence.run import compare_run
 from runtime.divergence.stored_record import BARS_NAME, StoredRecord, find_forecaster
-from runtime.errors import DataError
+from runtime.errors import DataError, InvariantError
 from runtime.event import BundleNote
 from runtime.inference.panel import BarPanel
 from runtime.market import ClosedBar
-from tests.support.paper import paper_inputs
+from runtime.ops.bundles.keys import trusted_keys
+from runtime.ops.bundles.read import read_bundle
+from tests.support.bundles import make_bundle
+from tests.support.panels import make_panel
+from tests.support.paper import events_of, paper_inputs, store_paper
 
 START_T = 1_577_836_800
 HOUR_T = 3_600
@@ -106,3 +111,31 @@ def test_a_bundle_that_is_not_there_is_told(tmp_path: Path) -> None:
     note = BundleNote(name="ml", bundle_hash=HEX, feature_set_hash=HEX, manifest_digest=HEX, signer=HEX)
     assert find_forecaster(tmp_path, note) == (None, f"the bundle ml {HEX[:12]} is not in this home folder")
     assert find_forecaster(tmp_path, None) == (None, "the journal names no bundle")
+
+
+def test_the_bundle_of_a_journal_is_found_by_its_manifest(tmp_path: Path) -> None:
+    """A bundle of the home whose key is trusted makes forecasts; one whose key is not is told, never used."""
+    path = make_bundle(tmp_path, make_panel(1_000, 4, holes=False))
+    note = read_bundle(path, trusted_keys(tmp_path)).note
+    found, why = find_forecaster(tmp_path, note)
+    assert found is not None
+    assert found.window_n > 100
+    assert why == ""
+    for key in (tmp_path / "trust").iterdir():
+        key.unlink()
+    found, why = find_forecaster(tmp_path, note)
+    assert found is None
+    assert "key" in why
+
+
+def test_a_run_that_cannot_be_made_is_a_broken_invariant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the core refuses in between is told with the next step, never as a cause."""
+    inputs = paper_inputs(hours=30)
+    store_paper(tmp_path, inputs, events_of(inputs))
+
+    def refused(*_arguments: object) -> None:
+        raise ValueError("cash would become negative")
+
+    monkeypatch.setattr("runtime.divergence.run.attribute", refused)
+    with pytest.raises(InvariantError, match="cash would become negative"):
+        compare_run(tmp_path, tmp_path)

@@ -20,9 +20,9 @@ from tests.support.checks import BUSY
 from tests.support.markets import random_inputs
 from tests.support.trading import HOUR_T, START_T, Bench, ScriptedForecasts, book, cut
 
-WARM_N, HOURS = 24, 200
+WARM_N, HOURS = 24, 140
 BEGIN_T = START_T + (WARM_N + 1) * HOUR_T
-HALF_T = START_T + 100 * HOUR_T
+HALF_T = START_T + 80 * HOUR_T
 NO_COSTS = {"latency_t": 0, "half_spread_ppm": 0, "slippage_ppm": 0, "impact_ppm": 0, "participation_ppm": 100_000}
 
 
