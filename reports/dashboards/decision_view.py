@@ -67,6 +67,7 @@ class Explained(NamedTuple):
 
     name: str
     hours: str
+    unit: str
     base: str
     raw: str
     probability: str
@@ -274,25 +275,25 @@ def _orders(decision: Decision) -> tuple[tuple[str, ...], ...]:
 def _explained(found: Contributions) -> tuple[Explained, ...]:
     shown = []
     for h in found.horizons:
-        largest = max((abs(c.logit) for c in h.contributions), default=0.0) or 1.0
+        largest = max((abs(c.amount) for c in h.contributions), default=0.0) or 1.0
         bars = tuple(
             Bar(
                 c.feature,
                 words.NONE if c.value is None else f"{c.value:.4g}".replace("-", words.MINUS),
-                c.logit >= 0,
-                abs(c.logit) / largest * 50,
-                _logit(c.logit),
+                c.amount >= 0,
+                abs(c.amount) / largest * 50,
+                _signed(c.amount),
             )
             for c in h.contributions[:FEATURES_N]
         )
         others = h.contributions[FEATURES_N:]
-        rest = f"{len(others)} more features: {_logit(sum(c.logit for c in others))}" if others else ""
+        rest = f"{len(others)} more features: {_signed(sum(c.amount for c in others))}" if others else ""
         shown.append(
             Explained(
                 h.horizon,
                 f"{h.horizon_h} h",
-                _logit(h.expected_logit),
-                _logit(h.raw_logit),
+                _signed(h.base),
+                _signed(h.score),
                 words.probability(h.prob_ppm),
                 bars,
                 rest,
@@ -301,5 +302,5 @@ def _explained(found: Contributions) -> tuple[Explained, ...]:
     return tuple(shown)
 
 
-def _logit(value: float) -> str:
+def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", words.MINUS)

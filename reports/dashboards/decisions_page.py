@@ -30,6 +30,7 @@ TITLES: Final = {
 }  # fmt: skip
 WIDTHS: Final = {"time": 150, "pair": 92, "act": 108, "outlook": 118, "p_up": 66, "edge": 82, "size": 86}
 RIGHT: Final = ("p_up", "edge", "size")
+ENDED: Final = frozenset({"FILLED", "CANCELLED", "EXPIRED", "DUST", "DENIED", "REJECTED"})
 EMPTY: Final = "No decisions match. Clear a filter to widen the search."
 GATES_WAIT: Final = "recomputing from the journal…"
 GATES_OFF: Final = "cannot be recomputed now"
@@ -74,6 +75,7 @@ class DecisionsPage:
         self._bus: Bus | None = None
         self._document: Document | None = None
         self._signals_n = 0
+        self._head_n = 0
         snapshot = follower.snapshot
         interval_t = snapshot.status.interval_t if snapshot else 3600
         self.plot = CandlePlot(painter, interval_t)
@@ -113,12 +115,39 @@ class DecisionsPage:
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Show new decisions, when the first page is open and no filter of time or page would move under a reader."""
+        self._follow(snapshot)
         newest_n = snapshot.signals[0].signal_id if snapshot.signals else 0
         if newest_n == self._signals_n:
             return
         self._signals_n = newest_n
         if self.table.page == 1:
             self._fill()
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Read the open decision again when blocks came and an order of it has not ended."""
+        head_n, idle = snapshot.status.head.seq_n, self._job is None or self._job.done()
+        if head_n == self._head_n or not idle or self._decision is None:
+            return
+        self._head_n = head_n
+        last = {order.order_id: order.status for order in self._decision.orders}
+        if any(status not in ENDED for status in last.values()):
+            self._job = asyncio.ensure_future(self._again(self._decision))
+
+    async def _again(self, known: Decision) -> None:
+        signal_id = known.signal.signal_id
+        try:
+            decision = await self._client.read(Decision, f"/decisions/{signal_id}")
+            candles = await self._client.read(Candles, f"/assets/{known.signal.symbol}/candles", limit=CANDLES_N)
+        except (RuntimeUnreachable, RequestRefused):
+            return
+
+        def apply() -> None:
+            if self._current() == signal_id and decision != self._decision:
+                self._decision, self._candles = decision, candles
+                self.plot.show(candles, decision.signal)
+                self._show(opened=False)
+
+        self._later(apply)
 
     # ---- what the operator does --------------------------------------------------------------------------------
 

@@ -366,7 +366,7 @@ class Contribution(Shape):
 
     feature: str
     value: float | None
-    logit: float
+    amount: float
 
 
 class Horizon(Shape):
@@ -374,8 +374,9 @@ class Horizon(Shape):
 
     horizon: str
     horizon_h: int
-    expected_logit: float
-    raw_logit: float
+    unit: str
+    base: float
+    score: float
     prob_ppm: int
     contributions: tuple[Contribution, ...]
 

@@ -51,13 +51,15 @@ class Frames:
         """
         if signals is self._signals:
             return self._frame
-        last_n = self._signals[0].signal_id if self._signals else 0
-        fresh = [row_of(s) for s in signals if s.signal_id > last_n]
-        kept = self._frame if self._signals and signals and signals[-1].signal_id <= last_n else self._frame.iloc[:0]
-        if not len(kept):
-            fresh = [row_of(s) for s in signals]
-        frame = pd.DataFrame(fresh, columns=list(COLUMNS))
-        self._frame = pd.concat([frame, kept], ignore_index=True).iloc[: len(signals)] if len(kept) else frame
+        last = self._signals[0] if self._signals else None
+        fresh_n = next((n for n, s in enumerate(signals) if s is last), len(signals))  # another run has none of the old ones
+        fresh = pd.DataFrame([row_of(s) for s in signals[:fresh_n]], columns=list(COLUMNS))
+        kept_n = len(signals) - fresh_n
+        self._frame = (
+            pd.concat([fresh, self._frame.iloc[:kept_n]], ignore_index=True)
+            if kept_n and fresh_n
+            else (self._frame.iloc[:kept_n] if kept_n else fresh)
+        )
         self._signals = signals
         return self._frame
 

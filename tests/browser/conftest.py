@@ -119,7 +119,9 @@ def open_page(site: Site, browser: Browser, seen: Seen) -> Iterator[Callable[...
     """Return what opens a page in a session of its own, ready for use."""
     contexts = []
 
-    def opened(path: str = "/overview", *, width: int = 1440, height: int = 900, theme: str = "light") -> Page:
+    def opened(
+        path: str = "/overview", *, width: int = 1440, height: int = 900, theme: str = "light", stepped: bool = False
+    ) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
         contexts.append(context)
         context.add_cookies([{"name": "ballast_theme", "value": theme, "url": site.base}])
@@ -132,9 +134,10 @@ def open_page(site: Site, browser: Browser, seen: Seen) -> Iterator[Callable[...
         page.on("console", lambda m: seen.errors.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: seen.errors.append(str(e)))
         page.on("request", lambda r: None if _local(r.url) else seen.outside.append(r.url))
-        page.goto(site.link)
-        if path != "/overview":
-            page.goto(site.base + path)
+        if stepped:
+            page.clock.install()
+        context.request.get(site.link, max_redirects=0)
+        page.goto(site.base + path)
         assert until(lambda: is_ready(page), page), "the page's live connection"
         return page
 

@@ -18,9 +18,7 @@ def stale(page: Page) -> str:
 
 
 def test_a_dead_server_greys_the_page_and_names_the_command(open_page: Opener, site: Site) -> None:
-    page = open_page()
-    page.wait_for_timeout(200)
-    page.clock.install()
+    page = open_page(stepped=True)
     assert stale(page) == "0"
     site.process.send_signal(signal.SIGSTOP)
     try:

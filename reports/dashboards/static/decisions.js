@@ -5,7 +5,7 @@
   B.stats.filter_ms = []; B.stats.open_ms = [];
   let filtered = 0, opened = 0, before = null;
   const open = () => { const panel = $('#panel'); if (B.narrow() && !panel.classList.contains('open')) { before = document.activeElement; panel.classList.add('open'); } panel.focus(); };
-  const close = () => { const panel = $('#panel'); if (panel.classList.contains('open')) { panel.classList.remove('open'); (before && before.isConnected ? before : $('#dectab')).focus(); } };
+  const close = () => { const panel = $('#panel'); if (panel.classList.contains('open')) { panel.classList.remove('open'); (before && before !== document.body && before.isConnected ? before : $('#dectab')).focus(); } };
   const ask = () => {
     const data = new FormData($('#filters'));
     filtered = performance.now();
