@@ -68,9 +68,9 @@ class Line:
     async def wait(self, timeout_s: float) -> None:
         """Return when there is something to read, the connection has ended, somebody calls `wake`, or time is up."""
         if not self.texts and not self.lost:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(timeout_s, 0.0)):
-                    await self._wake.wait()
+            timer = asyncio.get_running_loop().call_later(max(timeout_s, 0.0), self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
         self._wake.clear()
 
     async def send(self, request: Mapping[str, object]) -> None:
