@@ -235,3 +235,20 @@ def test_a_loop_that_others_kept_busy_is_no_silence_of_the_venue(tmp_path: Path)
             assert NoticeKind.LOST not in place.seen.notices
 
     asyncio.run(scene())
+
+
+def test_a_wrong_sum_silences_a_book_until_its_next_snapshot(tmp_path: Path) -> None:
+    async def scene() -> None:
+        plan = FaultPlan(1)
+        async with stage(write_market(tmp_path, n=1), symbols=("BTC",), faults=plan, batch_ms=60_000) as place:
+            await place.until(NoticeKind.CONNECTED)
+            plan.add(Switch(Fault.WS_BAD_CHECKSUM, next_n=1))
+            place.local.advance((START_T + 180) * NS)  # a wrong one, and two right ones behind it
+            notice = await place.until(NoticeKind.CHECKSUM)
+            assert (notice.instrument_id, "BTC/USD" in notice.text) == (0, True)
+            event = await place.feed.next()
+            assert isinstance(event, BookView)
+            place.seen.take(event)
+            assert event.venue_ms == (START_T + 180) * 1_000, "only the snapshot of the renewed subscription is shown"
+
+    asyncio.run(scene())
