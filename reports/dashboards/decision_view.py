@@ -292,6 +292,7 @@ def _explained(found: Contributions) -> tuple[Explained, ...]:
             Explained(
                 h.horizon,
                 f"{h.horizon_h} h",
+                h.unit,
                 _signed(h.base),
                 _signed(h.score),
                 words.probability(h.prob_ppm),

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("script", ["reports/static/report.js", "reports/static/quality/quality.js"])
+SCRIPTS = [
+    "reports/static/report.js",
+    "reports/static/quality/quality.js",
+    "reports/dashboards/static/frame.js",
+    "reports/dashboards/static/decisions.js",
+    "reports/dashboards/static/offline.js",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_the_scripts_of_a_page_parse(repository: Path, script: str) -> None:
     node = shutil.which("node")
     if node is None:
