@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from runtime.canonical import canonical_json, sha256_hex
 from runtime.errors import UsageError
 from runtime.inference.forecaster import last_bars
 from runtime.ops.bundles import manifest as m
-from runtime.ops.bundles import read
+from runtime.ops.bundles import read, vectors
 from runtime.ops.bundles.keys import SigningKey, trusted_keys
 from runtime.ops.bundles.read import read_bundle
 from runtime.ops.bundles.refusal import BundleRefused, Reason
@@ -340,6 +341,18 @@ def test_other_seed_bars_than_those_the_vectors_are_about_are_refused(original: 
     path.write_bytes(encode_tail(panel))
     resign(bundle, lambda raw: None)
     assert refused(original, bundle).reason is Reason.UNCOMPUTABLE
+
+
+def test_vectors_about_bars_that_are_not_there_prove_nothing(original: tuple[Path, Path], bundle: Path) -> None:
+    panel = decode_tail((bundle / m.TAIL_NAME).read_bytes())
+    empty = replace(panel, **{name: np.full_like(panel.close, np.nan) for name in ("open", "high", "low", "close", "volume")})
+    said = vectors.encode_vectors(vectors.make_vectors(trend_forecaster(panel.symbols), empty))
+    (bundle / m.TAIL_NAME).write_bytes(encode_tail(empty))
+    (bundle / m.VECTORS_NAME).write_bytes(said)
+    resign(bundle, lambda raw: None)
+    found = refused(original, bundle)
+    assert found.reason is Reason.UNCOMPUTABLE
+    assert "some forecast" in found.expected
 
 
 @pytest.mark.parametrize(
