@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,6 +19,8 @@ from runtime.errors import EnvironmentFailure
 
 RUNTIME_FOLDER: Final = "runtime"
 LOCK_NAME: Final = "daemon.lock"
+ATTEMPTS_N: Final = 10
+AGAIN_S: Final = 0.01
 
 
 def runtime_path(home: Path) -> Path:
@@ -59,7 +62,7 @@ class DaemonLock:
         except OSError as e:
             raise _unusable(path, e) from e
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _hold(fd)
             said = json.dumps(Holder(os.getpid(), started_t)._asdict()).encode() + b"\n"
             os.pwrite(fd, said, 0)  # over what an earlier holder left, so that the file is never empty
             os.ftruncate(fd, len(said))
@@ -139,6 +142,19 @@ def send_stop(home: Path, expected: Holder) -> bool:
         if pidfd >= 0:
             os.close(pidfd)
     return True
+
+
+def _hold(fd: int) -> None:
+    """Take the lock; whoever just looks at it (`holder`) has it for a moment, which is waited for.
+
+    Raises:
+        BlockingIOError: it is held.
+    """
+    for _ in range(ATTEMPTS_N - 1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(AGAIN_S)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_held(fd: int) -> bool:

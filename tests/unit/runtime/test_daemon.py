@@ -10,12 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import structlog
 
 from runtime import daemon
+from runtime.adapters.clock import SystemClock
+from runtime.cli import main
 from runtime.daemon import Ready, run
 from runtime.errors import BallastError, EnvironmentFailure, InvariantError, UsageError, VerificationError
 from runtime.ops import projector
@@ -224,3 +227,29 @@ def test_a_halt_keeps_the_evidence_and_ends_with_its_code(paper: PaperHome, monk
     assert logged(paper.home)[-1]["exit_code"] == 70
     (run_dir,) = (paper.home / "runs").iterdir()
     assert [path.name for path in (run_dir / "evidence").iterdir()]
+
+
+@pytest.mark.parametrize("json_option", [True, False])
+def test_the_command_says_where_it_is_until_ctrl_c(
+    paper: PaperHome, json_option: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        deadline_s = time.monotonic() + 60
+        while read_endpoint(paper.home) is None and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with stepped_venue(paper) as venue:
+        options = ["--json"] if json_option else []
+        assert main(["runtime", "run", "--venue", venue.url, "--home", str(paper.home), *options]) == 130
+    shown = capsys.readouterr()
+    if json_option:
+        assert json.loads(shown.out)["pid"] == os.getpid()
+    else:
+        assert "control API  http://127.0.0.1:" in shown.err
+
+
+def test_the_time_of_a_real_venue_is_the_system_s() -> None:
+    with ExitStack() as held:
+        assert isinstance(daemon._open_clock(RuntimeSettings(), None, held), SystemClock)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import main
+from runtime.commands.runtime_screen import print_running
 from runtime.ops import process
 from runtime.ops.accounts import create_account
 from runtime.ops.lock import DaemonLock, holder
@@ -168,3 +169,38 @@ def test_units(home: Path, capsys: Out) -> None:
     assert main(["runtime", "units", "systemd", "--json"]) == 0
     assert "ExecStart=" in str(as_json(capsys)["unit"])
     assert main(["runtime", "units", "cron"]) == 2
+
+
+STATUS = {
+    "state": "running", "reasons": ["the feed is not connected"], "mode_id": 2, "mode": "paper", "simulated": False, "clock": "system", "account_id": 1,
+    "run_id": "paper-1", "version": "0.1.0", "started_t": 1_700_000_000, "now_t": 1_700_000_100, "head": {"seq_n": 12, "block_hash": "ab" * 32},
+    "symbols": [f"S{n}" for n in range(30)], "interval_t": 3600,
+    "profile": {"name": "mine", "version": 2, "version_n": 2, "policy_digest": "cd" * 32},
+    "bundle": {"name": "ml", "bundle_hash": "12" * 32, "feature_set_hash": "", "manifest_digest": "", "signer": "34" * 32},
+    "switches": {"kill_on": True, "kill_id": 3, "kill": "data", "halt_on": True}, "tier_id": 1, "tier": "DD10",
+    "feed": {"connected": False, "last_message_ms": 0, "last_bar_t": 0, "gaps_n": 4, "checksum_n": 0, "late_n": 0, "duplicate_n": 0,
+             "reconnects_n": 2, "stale": ["S3"], "skew_ms": -7, "venue_mode": "maintenance"},
+    "latency": {"p50_ms": 1.5, "p99_ms": 9.0, "blocks_n": 12}, "paper_days": {"completed_n": 3, "required_n": 30, "reason": ""},
+}  # fmt: skip
+
+
+def test_one_screen(capsys: Out) -> None:
+    print_running(17, "http://127.0.0.1:1", STATUS)
+    shown = said(capsys)
+    for words in (
+        "running", "the feed is not connected", "17, control API http://127.0.0.1:1", "1, paper, clock of the system", "S7 and 22 more",
+        "block 12 at 2023-11-14 22:15:00 UTC, abababababab", "3 of 30 completed", "NOT CONNECTED, venue maintenance, skew -7 ms", "none yet",
+        "4 gaps", "no usable book: S3", "p99 9.0 ms over 12 blocks", "kill switch (data), entry halt", "DD10", "mine@2, digest cdcdcdcdcdcd", "ml 121212121212",
+    ):  # fmt: skip
+        assert words in shown, words
+    assert len(shown) < 24 * 100, "one screen"
+
+
+def test_an_answer_of_another_version_is_shown_as_far_as_it_is_understood(capsys: Out) -> None:
+    print_running(
+        17,
+        "",
+        {"state": "odd", "head": 3, "symbols": "x", "paper_days": {"reason": "simulated", "completed_n": 0}, "switches": {}},
+    )
+    assert "odd" in (shown := said(capsys))
+    assert "simulated" in shown

@@ -123,7 +123,7 @@ def written(home: Path, taken: list[events.Event], account_id: int = 1) -> Accou
 def test_an_idle_account_tells_how_it_ended(home: Path) -> None:
     hours = [bar(hour) for hour in range(24)]
     written(home, [session(), *hours, session(at_t=DAY_0 + 86_400, started=False)])
-    written(home, [session(), bar(0)], 2)
+    written(home, [session(), bar(0), events.heartbeat(DAY_0 + HOUR_T, 0)], 2)
     create_account(home, genesis(3))
     stopped, crashed, new = idle_accounts(home)
     assert (stopped.account_id, stopped.ended, stopped.completed_days_n, stopped.seq_n) == (1, "stopped", 1, 26)

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,43 @@ def test_stop_signals_nobody_else(
         with pytest.raises(EnvironmentFailure, match="another user"):
             send_stop(home, Holder(os.getpid(), 1))
         again.release()
+
+
+def test_without_pidfds_the_number_is_signalled_while_the_lock_is_held(
+    home: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    assert send_stop(home, Holder(other.pid, 7))
+    assert other.wait(10) == -signal.SIGTERM
+
+
+def test_looking_never_keeps_a_daemon_from_starting(home: Path) -> None:
+    """A look takes the lock for a moment; without waiting for it, a start among many looks is refused."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            holder(home)
+
+    DaemonLock.take(home, 1).release()
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for n in range(60):
+            DaemonLock.take(home, n).release()
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_one_that_ends_while_it_is_asked_about(
+    home: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "holder", lambda home: None)
+    with pytest.raises(AlreadyRunning, match="is starting or ending"):
+        DaemonLock.take(home, 8)
 
 
 def test_nobody_runs_where_nothing_is(tmp_path: Path) -> None:

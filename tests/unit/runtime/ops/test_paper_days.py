@@ -90,6 +90,11 @@ def test_before_any_session_nothing_counts() -> None:
     assert (found.completed_n, found.reason) == (0, "no session has begun")
 
 
+def test_a_session_that_does_not_say_what_it_is_does_not_count() -> None:
+    bare = events.session(DAY_0, Note(actor="test"), started=True)
+    assert not counted(bare, *map(bar, range(24))).days.counting
+
+
 def test_a_journal_is_counted() -> None:
     with chain([session(), *map(bar, range(24)), events.heartbeat(DAY_0 + DAY_T, 0)]) as journal:
         assert count(journal, HOUR_T, simulated=False).completed_n == 1
