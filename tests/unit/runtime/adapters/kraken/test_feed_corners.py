@@ -18,7 +18,7 @@ from runtime.adapters.local_kraken.faults import Fault, FaultPlan, Switch
 from runtime.adapters.local_kraken.limits import RateRule
 from runtime.adapters.local_kraken.records import NS
 from runtime.errors import EnvironmentFailure
-from runtime.market import ClosedBar, NoticeKind, TradeTick
+from runtime.market import BookView, ClosedBar, NoticeKind, TradeTick
 from tests.support.kraken_feed import HOUR_T, stage, write_market
 from tests.support.kraken_socket import START_T
 
