@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from runtime.core.codes import BUY, EV_FILL, EV_ORDER, O_CANCELLED, O_OPEN, O_RE
 from runtime.core.records import BAR, INSTRUMENTS, STATE
 from runtime.errors import InvariantError
 from runtime.ports import VenueEvent
+
+KNOWN_N: Final = 1_024
+"""Orders that the venue remembers, about; the core asks about open ones only."""
 
 Rows = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
@@ -84,6 +88,7 @@ class SimulatedExchange:
             return self.query(order)
         self._now_t = max(self._now_t, terms.approved_t)
         reply = next(self._replies, Reply.ACCEPT)
+        self._forget()
         known = self._known[name] = _Known(terms)
         if reply in {Reply.REJECT, Reply.REFUSE}:
             known.refused, known.retryable = True, reply is Reply.REJECT
@@ -227,6 +232,13 @@ class SimulatedExchange:
         o["qty_e8"] = o["left_e8"] = terms.qty_e8
         o["limit_price_e8"] = terms.limit_price_e8 if terms.side_id == BUY else 0
         known.resting = True
+
+    def _forget(self) -> None:
+        """Know the orders that ended long ago no longer: memory does not grow with history."""
+        if len(self._known) >= KNOWN_N:
+            ended = [name for name, known in self._known.items() if not known.resting]
+            for name in ended[: KNOWN_N // 2]:
+                del self._known[name]
 
     def _remove(self, known: _Known) -> None:
         instrument_id = known.terms.instrument_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.adapters.simulator import SimulatedExchange
+from runtime.adapters.simulator import SimulatedExchange, _Known
 from runtime.core import codes as c
 from runtime.core.digest import decode_payload
 from runtime.engine import iterate_blocks
@@ -123,3 +123,15 @@ def test_a_restored_venue_holds_what_the_desk_holds() -> None:
     assert fill.qty_e8 == left
     venue.restore(o.desk.states, [])
     assert venue.resting() == {}
+
+
+def test_the_venue_forgets_what_ended_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.adapters.simulator.KNOWN_N", 4)
+    o = office()
+    (order,) = o.approve()
+    venue = SimulatedExchange(o.desk.policy)
+    venue._known = {f"old {n}": _Known(order.terms, cancelled=True) for n in range(3)} | {
+        "rests": _Known(order.terms, resting=True)
+    }
+    venue.submit(order)
+    assert sorted(venue._known) == sorted(["old 2", "rests", order.client_order_id])

@@ -193,3 +193,50 @@ def test_a_released_kill_switch_counts_anew(tmp_path: Path) -> None:
 
     bench.run(play)
     bench.close()
+
+
+def test_the_same_book_is_taken_from_once(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, refill_t=0)
+
+    async def play(bench: Bench) -> None:
+        while not bench.exchange.resting():
+            await bench.step((bench.clock.now_t() // HOUR_T + 1) * HOUR_T)
+        ((order_id, left),) = list(bench.exchange.resting().items())[:1]
+        s = next(i for i, o in enumerate(bench.trader.view.state_row[0]["orders"]) if o["order_id"] == order_id)
+        limit = int(bench.trader.view.state_row[0]["orders"][s]["limit_price_e8"])
+        t = bench.clock.now_t() + 1
+        await bench.step(t, books=[book(s, t, limit - 10, limit, qty_e8=left * 10)])
+        for later in range(1, 5):
+            await bench.step(t + later)
+        assert len(bench.blocks(c.EV_FILL)) == 1
+        await bench.step(t + 5, books=[book(s, t + 5, limit - 10, limit, qty_e8=left * 10)])
+        assert len(bench.blocks(c.EV_FILL)) == 2
+
+    bench.run(play)
+    bench.close()
+
+
+def test_what_the_venue_did_while_nobody_listened_is_asked_for_first(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+
+    async def until_one_rests(bench: Bench) -> None:
+        while not bench.exchange.resting():
+            await bench.step((bench.clock.now_t() // HOUR_T + 1) * HOUR_T)
+
+    async def nothing(bench: Bench) -> None:
+        await bench.settled()
+
+    bench.run(until_one_rests)
+    before = bench.journal.head().seq_n
+    bench.reopen()
+    cancel = bench.exchange.cancel
+
+    def ended(order: ApprovedOrder) -> tuple[VenueEvent, ...]:
+        return cancel(order)
+
+    bench.exchange.query = ended  # type: ignore[method-assign]
+    bench.run(nothing)
+    kinds = [b.kind_id for b in bench.blocks() if b.seq_n > before]
+    assert kinds[:2] == [c.EV_SESSION, c.EV_ORDER], "before any beat, bar or book"
+    assert not bench.trader.view.state_row[0]["orders"]["order_id"].any()
+    bench.close()
