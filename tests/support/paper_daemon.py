@@ -34,6 +34,7 @@ from runtime.ops.api_client import ControlClient, JsonObject
 from runtime.ops.bundles.store import activate
 from runtime.ops.endpoint import read_endpoint
 from runtime.ops.lock import holder, runtime_path
+from runtime.settings import SETTINGS_NAME
 from tests.support.paper_market import HOUR_T, PaperMarket
 
 COMMAND: Final = (sys.executable, "-m", "runtime.cli")
@@ -49,6 +50,10 @@ _LAST: Final = (
     f"SELECT kind_id, at_t, substr(inputs, {_VALUE_AT}, 8), seq_n FROM block WHERE kind_id IN ({EV_BARS}, {EV_HEARTBEAT}, {EV_SESSION}) "
     "AND seq_n > ? ORDER BY seq_n"
 )
+
+
+SETTINGS: Final = "[trading]\nlost_max_t = 86400\n"
+"""A connection that ends while an hour is stepped is lost for that hour by the venue's clock, though it was back at once by ours."""
 
 
 class Once(Switch):
@@ -362,6 +367,7 @@ def paper_venue(
 def trading(home: Path, bundle: Path, market: PaperMarket, *options: str, plant: str = "") -> Iterator[Pacemaker]:
     """Activate a bundle, start the daemon on a fresh venue, and end both afterwards."""
     activate(home, bundle)
+    (runtime_path(home) / SETTINGS_NAME).write_text(SETTINGS)
     with paper_venue(market) as (local, plan):
         pacemaker = Pacemaker(local, plan, Daemon(home, local.url, *options, plant=plant))
         try:

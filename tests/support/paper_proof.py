@@ -40,6 +40,7 @@ class Hour:
         at_t: when they were taken in.
         bars, forecasts: bytes of what came.
         quotes: best prices in force when it was decided, by instrument, with their time.
+        moved: quotes that held instruments were marked and decided anew by since the hour before.
         skew_ms: the clock's skew in force.
         signals: decisions by instrument, ids left out.
         orders, fills: of the hour: (instrument, side, status, quantity, price).
@@ -50,6 +51,7 @@ class Hour:
     bars: bytes = b""
     forecasts: bytes = b""
     quotes: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    moved: list[tuple[int, int, int]] = field(default_factory=list)
     skew_ms: int = 0
     kill_on: bool = False
     signals: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
@@ -126,6 +128,7 @@ class _Reader:
         self._quotes: dict[int, tuple[int, int, int]] = {}
         self._bar_close_t: dict[int, int] = {}
         self._forecast_t: dict[int, int] = {}
+        self._moved: list[tuple[int, int, int]] = []
         self._skew_ms, self._kill_on = 0, False
         self._cash: dict[int, tuple[int, int, int]] = {}
         self._entry_id = 0
@@ -139,7 +142,10 @@ class _Reader:
         if block.kind_id == c.EV_BARS:
             self._bars(event, block)
         elif block.kind_id == c.EV_QUOTE:
-            self._quotes[int(record["instrument_id"])] = (int(record["price_e8"]), int(record["reference_e8"]), block.at_t)
+            s, bid_e8, ask_e8 = int(record["instrument_id"]), int(record["price_e8"]), int(record["reference_e8"])
+            self._quotes[s] = (bid_e8, ask_e8, block.at_t)
+            if record["value_n"]:
+                self._moved.append((s, bid_e8, ask_e8))
         elif block.kind_id == c.EV_HEARTBEAT:
             self._skew_ms = int(record["value_n"])
         elif block.kind_id == c.EV_CONTROL and int(record["instrument_id"]) == c.SWITCH_KILL:
@@ -160,6 +166,7 @@ class _Reader:
         assert event.bars is not None
         hour = Hour(close_t, block.at_t, event.bars.tobytes())
         hour.quotes, hour.skew_ms, hour.kill_on = dict(self._quotes), self._skew_ms, self._kill_on
+        hour.moved, self._moved = sorted(self._moved), []
         for s in np.flatnonzero(event.bars["present_n"]).tolist():
             self._bar_close_t[s] = close_t
         if event.forecasts is not None:
@@ -256,11 +263,11 @@ class Difference:
 def compare(clean: Course, broken: Course) -> list[Difference]:
     """Return the decisions that differ, each with what the two daemons saw differently; fills too.
 
-    A cause `none` is a decision that was lost, doubled or changed although all that was seen is the same.
+    A cause `none` is a decision that was lost, doubled or changed although all that was ever seen until then is the same.
     """
     found: list[Difference] = []
     theirs = {hour.close_t: hour for hour in broken.traded}
-    diverged = False
+    apart = ""
     for ours in clean.traded:
         other = theirs.get(ours.close_t)
         if other is None:
@@ -269,16 +276,23 @@ def compare(clean: Course, broken: Course) -> list[Difference]:
             raise Unproven(f"the bars of the hour that closed at {ours.close_t} differ")
         if ours.forecasts and other.forecasts and ours.forecasts != other.forecasts:
             raise Unproven(f"the forecasts at {ours.close_t} differ, made from the same bars")
-        both = [s for s in sorted(ours.signals.keys() | other.signals.keys()) if ours.signals.get(s) != other.signals.get(s)]
         cause = _cause(ours, other)
-        for s in both:
-            why = cause or ("after an earlier difference" if diverged else "none")
-            found.append(Difference(ours.close_t, s, why, f"{_shown(ours.signals.get(s))} / {_shown(other.signals.get(s))}"))
+        why = cause or apart or "none"
+        for s in sorted(ours.signals.keys() | other.signals.keys()):
+            if ours.signals.get(s) != other.signals.get(s):
+                shown = f"{_shown(ours.signals.get(s))} / {_shown(other.signals.get(s))}"
+                found.append(Difference(ours.close_t, s, why, shown))
         if ours.fills != other.fills:
-            why = cause or ("after an earlier difference" if diverged or both else "none")
             found.append(Difference(ours.close_t, -1, why, f"fills {ours.fills} / {other.fills}"))
-        diverged = diverged or bool(found)
+        if cause and not apart:
+            apart = f"earlier, at {ours.close_t}: {cause}"
     return found
+
+
+def seen_apart(clean: Course, broken: Course) -> list[tuple[int, str]]:
+    """Return the hours in which two daemons saw something else, with what it was."""
+    theirs = {hour.close_t: hour for hour in broken.traded}
+    return [(ours.close_t, cause) for ours in clean.traded if (cause := _cause(ours, theirs[ours.close_t]))]
 
 
 def _cause(ours: Hour, other: Hour) -> str:
@@ -291,6 +305,8 @@ def _cause(ours: Hour, other: Hour) -> str:
         return f"another skew: {ours.skew_ms} and {other.skew_ms} ms"
     if ours.kill_on != other.kill_on:
         return "the kill switch"
+    if ours.moved != other.moved:
+        return f"quotes that moved far: {ours.moved} and {other.moved}"
     apart = sorted(s for s in ours.quotes.keys() | other.quotes.keys() if ours.quotes.get(s) != other.quotes.get(s))
     if apart:
         s = apart[0]
