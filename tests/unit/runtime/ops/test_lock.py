@@ -98,24 +98,14 @@ def test_without_pidfds_the_number_is_signalled_while_the_lock_is_held(
 
 
 def test_looking_never_keeps_a_daemon_from_starting(home: Path) -> None:
-    """A look takes the lock for a moment; without waiting for it, a start among many looks is refused."""
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.is_set():
-            holder(home)
-
+    """A look takes the lock for a moment, and a start waits for that."""
     DaemonLock.take(home, 1).release()
-    lookers = [threading.Thread(target=look) for _ in range(3)]
-    for looker in lookers:
-        looker.start()
-    try:
-        for n in range(60):
-            DaemonLock.take(home, n).release()
-    finally:
-        stop.set()
-        for looker in lookers:
-            looker.join()
+    look = os.open(runtime_path(home) / lock.LOCK_NAME, os.O_RDONLY)
+    lock.fcntl.flock(look, lock.fcntl.LOCK_SH)
+    threading.Timer(0.03, os.close, (look,)).start()
+    taken = DaemonLock.take(home, 2)
+    assert holder(home) == Holder(os.getpid(), 2)
+    taken.release()
 
 
 def test_one_that_ends_while_it_is_asked_about(
