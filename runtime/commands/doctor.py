@@ -31,7 +31,6 @@ YEAR_MIN: Final = 2026
 YEAR_MAX: Final = 2100
 SECONDS_PER_YEAR: Final = 31_556_952
 NAMES_SHOWN: Final = 4
-SAFE_KEYRINGS: Final = ("keyring.backends.macOS", "keyring.backends.SecretService", "keyring.backends.kwallet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,8 @@ def check_clock() -> Row:
 
 def check_keyring() -> Row:
     """Check that secrets could be kept by the operating system. Backtests need none; live trading refuses file backends."""
+    from runtime.ops.bundles.keys import SAFE_KEYRINGS
+
     try:
         import keyring
 

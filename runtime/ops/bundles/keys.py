@@ -25,6 +25,8 @@ SERVICE: Final = "ballast"
 ENTRY: Final = "bundle-signing-key"
 KEY_FILE_VARIABLE: Final = "BALLAST_SIGNING_KEY_FILE"
 TRUST_FOLDER: Final = "trust"
+SAFE_KEYRINGS: Final = ("keyring.backends.macOS", "keyring.backends.SecretService", "keyring.backends.kwallet")
+"""Backends of the operating system; any other may keep its secrets in a file, and counts as one."""
 SEED_HEX: Final = re.compile(r"[0-9a-f]{64}")
 Store = Literal["keyring", "file"]
 
@@ -107,15 +109,23 @@ def _from_keyring() -> SigningKey:
 
     try:
         stored = keyring.get_password(SERVICE, ENTRY)
+        store: Store = "keyring" if _is_safe(keyring.get_keyring()) else "file"
         if stored is not None:
-            return _key(stored, "keyring", made=False)
+            return _key(stored, store, made=False)
         seed = os.urandom(32).hex()
         keyring.set_password(SERVICE, ENTRY, seed)
         if keyring.get_password(SERVICE, ENTRY) != seed:
             raise _no_keyring("the keyring does not keep what it is given")
     except KeyringError as e:  # NoKeyringError among them
         raise _no_keyring(f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}") from e
-    return _key(seed, "keyring", made=True)
+    return _key(seed, store, made=True)
+
+
+def _is_safe(backend: object) -> bool:
+    """Tell whether a keyring is the operating system's; of several in a chain, the one that is asked first."""
+    chained = getattr(backend, "backends", None)
+    first = chained[0] if chained else backend
+    return type(first).__module__.startswith(SAFE_KEYRINGS)
 
 
 def _no_keyring(found: str) -> EnvironmentFailure:

@@ -46,6 +46,7 @@ class ForgetfulKeyring(MemoryKeyring):
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryKeyring]:
     """Put a keyring of the test's own in place of the system's."""
     monkeypatch.delenv(keys.KEY_FILE_VARIABLE, raising=False)
+    monkeypatch.setattr(keys, "SAFE_KEYRINGS", (__name__,))  # stands for the operating system's
     before, mine = keyring.get_keyring(), MemoryKeyring()
     keyring.set_keyring(mine)
     yield mine
@@ -64,6 +65,22 @@ def test_a_key_is_made_once_and_kept_in_the_keyring(memory: MemoryKeyring) -> No
     (secret,) = memory.entries.values()
     assert secret not in repr(first)
     assert secret not in str(first)
+
+
+def test_a_keyring_that_is_not_the_operating_systems_counts_as_a_file(
+    monkeypatch: pytest.MonkeyPatch, memory: MemoryKeyring
+) -> None:
+    monkeypatch.setattr(keys, "SAFE_KEYRINGS", ("keyring.backends.macOS",))
+    assert signing_key().store == "file"
+    assert signing_key().store == "file"
+
+
+def test_of_a_chain_the_first_keyring_counts(memory: MemoryKeyring) -> None:
+    class Chain(MemoryKeyring):
+        backends = (memory,)
+
+    keyring.set_keyring(Chain())
+    assert signing_key().store == "keyring"
 
 
 @pytest.mark.parametrize("backend", [keyring.backends.fail.Keyring, LockedKeyring, ForgetfulKeyring])
