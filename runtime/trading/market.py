@@ -53,6 +53,14 @@ class MarketDesk:
         self.resumed_ms = 0
         self._failed_t = 0
 
+    def warm_up(self) -> None:
+        """Compile, or load from the cache, what the first forecast and membership will need."""
+        grid_t = self.forecaster.grid_h * HOUR_T
+        close_t = self.hours.close_t // grid_t * grid_t
+        panel = self.tail.panel(close_t - self.hours.interval_t, self.forecaster.window_n)
+        self.forecaster.forecast(panel)
+        self.forecaster.memberships(panel)
+
     # ---- what comes in -----------------------------------------------------------------------------------------
 
     def on_book(self, view: BookView, received_ns: int) -> None:

@@ -132,6 +132,7 @@ class Trader:
         """
         try:
             warm_up(self._desk.chain.desk.genesis)
+            self._desk.warm_up()
             self._session.begin_if_known(time.perf_counter_ns())
             with self._lock:
                 self._loop = asyncio.get_running_loop()
