@@ -188,7 +188,7 @@ class CandlePlot:
         by_hour = {c.open_t: c for c in candles}
         last = candles[-1]
 
-        def place(at_t: int, kind: str) -> float:
+        def level(at_t: int, kind: str) -> float:
             candle = by_hour.get(at_t // found.interval_t * found.interval_t, last)
             return {"buy": candle.low_e8 / E8 - gap, "sell": candle.high_e8 / E8 + gap, "refused": low - 3 * gap}.get(
                 kind, candle.close_e8 / E8
@@ -198,7 +198,7 @@ class CandlePlot:
         for kind, marks in fills.items():
             self._marks[kind].data = {
                 "t": [m.at_t * 1e3 for m in marks],
-                "y": [place(m.at_t, kind) for m in marks],
+                "y": [level(m.at_t, kind) for m in marks],
                 "said": [f"{words.action(m.action)[1]} at {words.price(m.price_e8)}" for m in marks],
             }
         first_t = candles[0].open_t
@@ -214,7 +214,7 @@ class CandlePlot:
         inside = [at_t] if at_t >= first_t else []
         self._marks["chosen"].data = {
             "t": [t * 1e3 for t in inside],
-            "y": [place(t, kind) for t in inside],
+            "y": [level(t, kind) for t in inside],
             "said": [""] * len(inside),
         }
 
