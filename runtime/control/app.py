@@ -166,7 +166,7 @@ def create_app(sources: Sources, sessions: Sessions, settings: ControlSettings) 
             yield
         finally:
             hub.close()
-            desk.demand.close()
+            await desk.demand.end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,41 +1,47 @@
-"""Explanations that take a second: computed on demand in a process of their own, a few at a time, never in the daemon.
+"""Explanations that take a second: computed on demand in a process of their own, one at a time, never in the daemon.
 
-A process for each keeps the trading loop's interpreter free and the daemon's memory flat, and ends with it whatever happens.
+The trading loop's interpreter stays free, and so does the daemon's memory: the process ends when nobody asks for a while, and with the
+daemon, whose pipe it reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from asyncio.subprocess import PIPE, Process
 from typing import Final
 
 from pydantic import ValidationError
 
-from runtime.control.demand_worker import Failed, Task
+from runtime.control.demand_worker import Reply, Task
 from runtime.control.guard import Refused
 from runtime.control.models import Problem
 
 WORKER: Final = (sys.executable, "-m", "runtime.control.demand_worker")
+IDLE_S: Final = 120.0
+REPLY_BYTES_MAX: Final = 2**24
 RETRY_AFTER_S: Final = b"2"
 STATUS: Final = {"data": 404, "usage": 404, "verification": 409}
 """Kind of a worker's failure -> status; everything else is a failure of ours or of the machine: 503."""
 
 
 class Demand:
-    """Runs one worker at a time, and lets a few wait.
+    """Asks a worker one task at a time, and lets a few wait. Used by one event loop alone.
 
     Args:
         queue_n: explanations under way or waiting; further ones are refused.
         limit_s: time that one may take.
         command: the worker.
+        idle_s: time without a task after which the worker ends.
     """
 
-    def __init__(self, queue_n: int, limit_s: float, command: tuple[str, ...] = WORKER) -> None:
-        self._queue_n, self._limit_s, self._command = queue_n, limit_s, command
+    def __init__(self, queue_n: int, limit_s: float, command: tuple[str, ...] = WORKER, idle_s: float = IDLE_S) -> None:
+        self._queue_n, self._limit_s, self._command, self._idle_s = queue_n, limit_s, command, idle_s
         self._one = asyncio.Semaphore(1)
         self._waiting_n = 0
-        self._running: set[asyncio.subprocess.Process] = set()
+        self._talking = False
+        self._process: Process | None = None
+        self._idle: asyncio.Task[None] | None = None
 
     async def answer(self, task: Task) -> bytes:
         """Return what the worker makes of a task: the JSON of the answer.
@@ -48,47 +54,68 @@ class Demand:
         self._waiting_n += 1
         try:
             async with self._one:
-                return await self._run(task)
+                reply = await self._ask(task)
         finally:
             self._waiting_n -= 1
+        if reply.failed is None:
+            return reply.answer.encode()
+        failed = reply.failed
+        status = STATUS.get(failed.kind, 503)
+        kind = "not-found" if status == 404 else failed.kind
+        raise _refused(status, kind, failed.got, failed.expected, failed.action)
 
-    def close(self) -> None:
-        """End what is under way."""
-        for process in self._running:
+    async def end(self) -> None:
+        """End the worker, whatever it does."""
+        if self._idle is not None:
+            self._idle.cancel()
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
             process.kill()
+        if not self._talking:  # else whoever waits for its reply comes here next
+            self._process = None
+            await process.communicate()  # closes the pipes
 
-    async def _run(self, task: Task) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        self._running.add(process)
+    async def _ask(self, task: Task) -> Reply:
+        if self._idle is not None:
+            self._idle.cancel()
+        whole, self._talking = False, True
         try:
-            talk: Awaitable[tuple[bytes, bytes]] = process.communicate(task.model_dump_json().encode())
-            out, _ = await asyncio.wait_for(talk, self._limit_s)
+            reply = Reply.model_validate_json(await asyncio.wait_for(self._talk(task), self._limit_s))
+            whole = True
         except TimeoutError as e:
             raise _refused(
                 504, "busy", f"no explanation within {self._limit_s:g} s", "an answer in time", "ask again later"
             ) from e
+        except (ValidationError, ValueError, ConnectionError) as e:
+            raise _refused(503, "environment", "the worker broke", "an explanation", "look into the log of the daemon") from e
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            self._running.discard(process)
-        if process.returncode == 0:
-            return out
-        try:
-            failed = Failed.model_validate_json(out)
-        except ValidationError as e:
-            got = f"the worker ended with {process.returncode}"
-            raise _refused(503, "environment", got, "an explanation", "look into the log of the daemon") from e
-        status = STATUS.get(failed.kind, 503)
-        kind = "not-found" if status == 404 else failed.kind
-        raise _refused(status, kind, failed.got, failed.expected, failed.action)
+            self._talking = False
+            if whole:
+                self._idle = asyncio.create_task(self._end_when_idle())
+            else:  # whatever it says next would be taken for the answer to another task
+                await self.end()
+        return reply
+
+    async def _end_when_idle(self) -> None:
+        await asyncio.sleep(self._idle_s)
+        self._idle = None
+        await self.end()
+
+    async def _talk(self, task: Task) -> bytes:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, stderr=asyncio.subprocess.DEVNULL, limit=REPLY_BYTES_MAX
+            )
+        asked, told = self._process.stdin, self._process.stdout
+        if asked is None or told is None:
+            raise ConnectionError("a worker without pipes")
+        asked.write(task.model_dump_json().encode() + b"\n")
+        await asked.drain()
+        return await told.readline()
 
 
 def _refused(status: int, kind: str, got: str, expected: str, action: str) -> Refused:
     headers = [(b"retry-after", RETRY_AFTER_S)] if status == 503 else []
     return Refused(status, Problem(kind=kind, got=got, expected=expected, action=action), headers)
-
-
-Explain = Callable[[Task], Awaitable[bytes]]

@@ -1,6 +1,6 @@
-"""The process that explains: reads one task as JSON from stdin, prints the answer as JSON, and ends.
+"""The process that explains: reads tasks from stdin, one JSON line each, and prints a reply for each, until stdin ends.
 
-Exit code 0: an answer. Otherwise what failed is printed as JSON, and the exit code is the failure's.
+Its stdin is a pipe of the daemon: it ends with it, whatever happens to either.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,10 +20,11 @@ from runtime.errors import BallastError, DataError, VerificationError
 
 if TYPE_CHECKING:
     from runtime.control.decision_models import Contributions, GateOut, Gates
+    from runtime.inference.forecaster import Forecaster
     from runtime.inference.panel import BarPanel
     from runtime.ops.explain import Decision
 
-NICENESS: Final = 10
+NICENESS: Final = 5
 BARS_NAME: Final = "bars.sqlite"
 
 
@@ -54,6 +56,13 @@ class Failed(BaseModel):
     got: str
     expected: str
     action: str
+
+
+class Reply(BaseModel):
+    """The JSON of an answer, or why there is none."""
+
+    answer: str = ""
+    failed: Failed | None = None
 
 
 def gates(task: Task) -> Gates:
@@ -114,11 +123,8 @@ def contributions(task: Task) -> Contributions:
     """
     from runtime.control import decision_models as d
     from runtime.inference import contributions as shap
-    from runtime.ops.bundles.keys import trusted_keys
-    from runtime.ops.bundles.read import read_bundle
 
-    home = Path(task.home)
-    forecaster = read_bundle(bundle_here(home, task.bundle_id), trusted_keys(home)).forecaster
+    forecaster = _forecaster(task.home, task.bundle_id)
     panel = kept_bars(Path(task.run_dir) / BARS_NAME, task, forecaster.window_n)
     made = forecaster.forecast(panel)
     digest = made[1].hex() if made is not None else "none"
@@ -142,6 +148,15 @@ def contributions(task: Task) -> Contributions:
         signal_id=task.signal_id, symbol=task.symbol, forecast_t=task.forecast_t, feature_digest=digest, verified=True,
         bundle_hash=task.bundle_hash, horizons=tuple(horizons),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _forecaster(home: str, digest: str) -> Forecaster:
+    """Return the forecaster of a verified bundle; a digest stands for its content, so it is read once."""
+    from runtime.ops.bundles.keys import trusted_keys
+    from runtime.ops.bundles.read import read_bundle
+
+    return read_bundle(bundle_here(Path(home), digest), trusted_keys(Path(home))).forecaster
 
 
 def bundle_here(home: Path, digest: str) -> Path:
@@ -189,16 +204,21 @@ def kept_bars(path: Path, task: Task, rows_n: int) -> BarPanel:
             tail.close()
 
 
-def main() -> int:
-    """Explain the task on stdin."""
-    os.nice(NICENESS)
-    task = Task.model_validate_json(sys.stdin.buffer.read())
+def reply(task: Task) -> Reply:
+    """Explain, or say why not."""
     try:
         answer = gates(task) if task.kind == "gates" else contributions(task)
     except BallastError as e:
-        sys.stdout.write(Failed(kind=e.kind, got=e.got, expected=e.expected, action=e.action).model_dump_json())
-        return e.exit_code
-    sys.stdout.write(answer.model_dump_json())
+        return Reply(failed=Failed(kind=e.kind, got=e.got, expected=e.expected, action=e.action))
+    return Reply(answer=answer.model_dump_json())
+
+
+def main() -> int:
+    """Answer tasks until there are no more."""
+    os.nice(NICENESS)
+    for line in sys.stdin.buffer:
+        sys.stdout.write(reply(Task.model_validate_json(line)).model_dump_json() + "\n")
+        sys.stdout.flush()
     return 0
 
 

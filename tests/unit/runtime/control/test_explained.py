@@ -134,14 +134,16 @@ def test_contributions_add_up_to_the_score_and_are_of_the_journaled_features(tas
 
 
 def test_the_worker_process_says_the_same(task: Task) -> None:
-    content = asyncio.run(Demand(1, 60.0).answer(task))
-    assert Contributions.model_validate_json(content) == contributions(task)
+    found = asyncio.run(_asked(task))
+    assert isinstance(found, bytes)
+    assert Contributions.model_validate_json(found) == contributions(task)
 
 
 def test_other_bars_are_refused(task: Task) -> None:
     with pytest.raises(VerificationError, match="features computed again"):
         contributions(task.model_copy(update={"feature_digest": "0" * 64}))
-    changed = asyncio.run(_refusal(task.model_copy(update={"forecast_t": task.forecast_t - 4 * 3_600})))
+    changed = asyncio.run(_asked(task.model_copy(update={"forecast_t": task.forecast_t - 4 * 3_600})))
+    assert isinstance(changed, Refused)
     assert (changed.status, changed.problem.kind) == (409, "verification")
 
 
@@ -157,9 +159,11 @@ def test_a_task_is_not_guessed() -> None:
         Task.model_validate({"kind": "anything"})
 
 
-async def _refusal(task: Task) -> Refused:
+async def _asked(task: Task) -> bytes | Refused:
+    demand = Demand(1, 60.0)
     try:
-        await Demand(1, 60.0).answer(task)
+        return await demand.answer(task)
     except Refused as e:
         return e
-    raise AssertionError("answered")
+    finally:
+        await demand.end()

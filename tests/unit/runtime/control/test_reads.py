@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from runtime.adapters.live_reader import Filters
+from runtime.control import reads
 from runtime.core import codes as c
 from runtime.core import outlook, risk
 from runtime.core.ledger import to_base
@@ -23,11 +25,22 @@ def test_status_names_the_chain_and_all_that_governs_it(api: Served) -> None:
     assert found["simulated"] is True
 
 
-def test_exposure_and_caps_are_those_that_the_gates_compare(api: Served) -> None:
+@pytest.mark.parametrize("reserve_e8", [0, 3 * 10**9])
+def test_exposure_and_caps_are_those_that_the_gates_compare(api: Served, reserve_e8: int) -> None:
     view = api.desk.view
     assert view is not None
+    states = view.state_row.copy()
+    if reserve_e8:  # a buy in flight counts at its worst price
+        states[0]["orders"][1]["order_id"], states[0]["orders"][1]["reserve_e8"] = 77, reserve_e8
+    view = replace(view, state_row=states)
     state, policy = view.state_row[0], view.policy_row[0]
     found: dict[str, Any] = api.get("/portfolio/summary")
+    if reserve_e8:
+        found = reads.summary(view).model_dump(mode="json")
+        assert int(found["total"]["in_flight_e8"]) == reserve_e8
+        assert found["assets"][[row["name"] for row in found["assets"]].index("S01")]["in_flight_e8"] == str(reserve_e8)
+        assert found["cash"][0]["free_e8"] == str(int(state["cash"][0]["cash_e8"]) - reserve_e8)
+        assert found["orders_n"] == 1
     for s in range(len(view.symbols)):
         quote, cluster = int(policy["instruments"][s]["quote_id"]), int(state["positions"][s]["cluster_id"])
         shown = {
