@@ -248,7 +248,7 @@ def test_a_refused_subscription_is_named_and_asked_for_again(tmp_path: Path) -> 
         async with stage(folder, symbols=PAIR, faults=plan) as place:
             assert (await place.until(NoticeKind.REJECTED)).text == "EService:Unavailable"
             await place.step()
-            assert place.seen.notices[NoticeKind.REJECTED] == 2
+            assert place.seen.notices == {NoticeKind.REJECTED: 2, NoticeKind.CONNECTED: 1}
             assert {bar.origin for bar in place.seen.bars.values()} == {"ws"}
 
     asyncio.run(scene())
