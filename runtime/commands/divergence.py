@@ -19,7 +19,7 @@ DAY_T: Final = 86_400
 E8: Final = 100_000_000
 MEANING: Final = {
     "data": "bars, quotes and forecasts as they were seen live",
-    "restart": "hours that ended while the daemon was down",
+    "restart": "hours that ended while the daemon was down or stopped",
     "operator": "switches, profiles, bundles, corrections of cash",
     "latency": "times of decisions, fills and expiries",
     "fill": "prices and quantities of the book, the venue's answers",
