@@ -90,7 +90,8 @@ def test_a_day_of_an_operator(operator: Operator, capsys: pytest.CaptureFixture[
     assert endpoint.launch_token.encode() not in written
 
 
-@pytest.mark.parametrize(("number", "code"), [pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow), (signal.SIGINT, 130)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_in_the_foreground_until_a_signal(operator: Operator, number: int, code: int) -> None:
     command = [*operator.command("run", "--venue", operator.venue.url), "--json"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

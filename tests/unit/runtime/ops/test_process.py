@@ -60,7 +60,7 @@ def test_one_that_ends_says_why_with_its_own_code(home: Path, how: str, code: in
 def test_one_that_never_answers_is_ended(home: Path, how: str) -> None:
     seen: list[int] = []
     with pytest.raises(StartFailed, match="did not begin to trade within"):
-        start_detached(home, [str(home), how], lambda stage, done, total: seen.append(done), seconds_max=1.2)
+        start_detached(home, [str(home), how], lambda stage, done, total: seen.append(done), seconds_max=0.9)
     assert seen
     assert holder(home) is None, "it does not go on half started"
 
@@ -95,7 +95,7 @@ def test_an_old_one_that_hears_late_is_given_its_time(home: Path, monkeypatch: p
     monkeypatch.setattr(process.ControlClient, "healthy", lambda self: False)
     began_s = time.monotonic()
     with pytest.raises(StartFailed):
-        start_detached(home, [str(home), "deaf"], seconds_max=1.2)
+        start_detached(home, [str(home), "deaf"], seconds_max=0.9)
     assert time.monotonic() - began_s < 10
     assert holder(home) is None
 
