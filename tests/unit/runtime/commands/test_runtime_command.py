@@ -16,6 +16,7 @@ from runtime.cli import main
 from runtime.commands.runtime_screen import print_running
 from runtime.ops import process
 from runtime.ops.accounts import create_account
+from runtime.ops.endpoint import Endpoint, write_endpoint
 from runtime.ops.lock import DaemonLock, holder
 from tests.unit.runtime.ops.test_accounts import genesis, written
 from tests.unit.runtime.ops.test_paper_days import bar, session
@@ -89,6 +90,18 @@ def test_in_words(home: Path, capsys: Out) -> None:
 def test_nothing_can_be_steered_while_nothing_runs(home: Path, capsys: Out, arguments: list[str]) -> None:
     assert main(["runtime", *arguments]) == 6
     assert "no daemon trades" in said(capsys)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_the_endpoint_of_a_killed_daemon_is_not_believed(home: Path, capsys: Out, other: bool) -> None:
+    write_endpoint(home, Endpoint(url="http://127.0.0.1:9", launch_token="x" * 40, pid=1))
+    lock = DaemonLock.take(home, 1) if other else None
+    assert main(["runtime", "kill", "--reason", "x"]) == 6
+    assert "no daemon trades" in said(capsys)
+    assert main(["runtime", "status", "--json"]) == 0
+    assert as_json(capsys)["running"] is other
+    if lock is not None:
+        lock.release()
 
 
 def test_stop_where_nothing_runs(home: Path, capsys: Out) -> None:
