@@ -28,6 +28,8 @@ from runtime.trading.venue import Venue
 HOUR_T: Final = 3_600
 SKEW_UNKNOWN_MS: Final = 600_000
 """Journaled until the skew was measured: beyond any bound that a profile can set, so nothing is entered."""
+QUOTES_WAIT_MS: Final = 1_000
+"""How long a quote that decides nothing waits for others, so that a burst of books is one transaction."""
 
 
 class MarketDesk:
@@ -51,6 +53,8 @@ class MarketDesk:
         self.asked_until_t = 0
         self.beat_t = 0
         self.resumed_ms = 0
+        self.quotes_due_ms = 0
+        self._moved: dict[int, int] = {}
         self._failed_t = 0
 
     def warm_up(self) -> None:
@@ -74,9 +78,22 @@ class MarketDesk:
         if not self.running:
             return
         quote = self.books.quote(s, now_ms, self.health.feed.skew_ms)
-        if quote is not None and self.books.moved(quote, self.chain.past.quoted.get(s)):
-            held = self.chain.desk.state[0]["positions"][s]["qty_e8"] > 0
-            self.chain.take(events.quote(self.chain.now_t(), s, *quote, moved=bool(held)), received_ns)
+        if quote is None or not self.books.moved(quote, self.chain.past.quoted.get(s)):
+            return
+        if self.chain.desk.state[0]["positions"][s]["qty_e8"] > 0:
+            self.chain.take(events.quote(self.chain.now_t(), s, *quote, moved=True), received_ns)
+        else:
+            self.quotes_due_ms = self.quotes_due_ms or now_ms + QUOTES_WAIT_MS
+            self._moved.setdefault(s, received_ns)
+
+    def journal_quotes(self) -> None:
+        """Journal, in one transaction, the quotes that moved and decide nothing: before anything but a book, or a second later."""
+        moved, self._moved, self.quotes_due_ms = self._moved, {}, 0
+        now_ms, at_t = self.clock.now_ms(), self.chain.now_t()
+        found = [(s, self.books.quote(s, now_ms, self.health.feed.skew_ms)) for s in sorted(moved)]
+        told = [events.quote(at_t, s, *quote) for s, quote in found if quote is not None]
+        if told and self.running:
+            self.chain.take_all(told, min(moved.values()))
 
     def on_bar(self, bar: ClosedBar, received_ns: int) -> None:
         """Keep a bar for its hour; close the hour when it was the last one."""

@@ -61,6 +61,8 @@ class Timetable:
             due.append(self._fetch_from_ms)
         if desk.running:
             due.append(desk.beat_due_ms(now_ms))
+            if desk.quotes_due_ms:
+                due.append(desk.quotes_due_ms)
             if desk.skew_wait_ms() > now_ms:
                 due.append(desk.skew_wait_ms())
             meets_ms = desk.venue.due_t(int(desk.chain.desk.policy[0]["rules"]["latency_t"])) * 1_000

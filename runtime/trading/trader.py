@@ -165,6 +165,8 @@ class Trader:
 
     def _handle(self, item: Item) -> None:
         content, received_ns = item
+        if not isinstance(content, BookView):
+            self._desk.journal_quotes()
         match content:
             case Asked():
                 command = self._session.carry_out(content, received_ns)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from runtime.core import codes as c
-from runtime.core.digest import decode_payload
+from runtime.core.digest import Block, decode_payload
 from runtime.market import BookView, ClosedBar, Notice, NoticeKind, TradeTick
 from runtime.trading.settings import TradingSettings
 from tests.support.trading import HOUR_T, START_T, Bench, account, book
@@ -214,12 +215,39 @@ def test_quotes_are_events_when_they_moved_and_before_decisions(tmp_path: Path) 
         assert kinds[-2:] == [c.EV_QUOTE, c.EV_BARS]
         at_t = BEGIN_T + HOUR_T + 60
         await bench.step(at_t, books=[book(0, at_t, price * 1_009 // 1_000, price * 1_010 // 1_000)])
+        await bench.step(at_t + 60, books=[book(0, at_t + 60, price * 1_009 // 1_000, price * 1_010 // 1_000)])
         assert len(bench.events(c.EV_QUOTE)) == 1, "a small move"
-        await bench.step(at_t + 1, books=[book(0, at_t + 1, price * 1_011 // 1_000, price * 1_012 // 1_000)])
+        await bench.step(at_t + 110, books=[book(0, at_t + 110, price * 1_011 // 1_000, price * 1_012 // 1_000)])
+        await bench.step(at_t + 111)
         assert len(bench.events(c.EV_QUOTE)) == 2, "a large one"
 
     bench.run(play)
     assert [int(e.record[0]["value_n"]) for e in bench.events(c.EV_QUOTE)] == [0, 0], "nothing is held"
+    bench.close()
+
+
+def test_a_burst_of_books_is_one_transaction(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, TradingSettings(warm_up_n=WARM_N, quote_move_ppm=10_000))
+    price = 10_000_000_000
+
+    async def play(bench: Bench) -> None:
+        await bench.step(BEGIN_T + HOUR_T, books=[book(s, BEGIN_T + HOUR_T, price, price + 10) for s in range(5)])
+        before = bench.journal.head().seq_n
+        append, sizes = bench.journal.append, list[int]()
+
+        def counting(blocks: Sequence[Block]) -> None:
+            sizes.append(len(blocks))
+            append(blocks)
+
+        bench.journal.append = counting  # type: ignore[method-assign]
+        at_t = BEGIN_T + HOUR_T + 30
+        await bench.step(at_t, books=[book(s, at_t, price * 2, price * 2 + 10) for s in range(5)])
+        assert not sizes
+        await bench.step(at_t + 1)
+        assert sizes == [5]
+        assert [b.kind_id for b in bench.blocks() if b.seq_n > before] == [c.EV_QUOTE] * 5
+
+    bench.run(play)
     bench.close()
 
 
