@@ -220,7 +220,7 @@ def test_bars_are_asked_for_by_time(tmp_path: Path) -> None:
 
 def test_a_venue_that_lists_no_such_pair_or_is_not_there_is_refused_at_open(tmp_path: Path) -> None:
     market = LocalMarket.open([write_market(tmp_path, n=1)], seed=3, start_ns=START_T * NS)
-    settings = replace(QUICK, rest_attempts_n=2, open_s=0.5)
+    settings = replace(QUICK, rest_attempts_n=2, open_s=1.5)
 
     async def refused(url: str, symbols: tuple[str, ...]) -> str:
         feed = KrakenMarketData(url, symbols, [PairRules()] * len(symbols), HOUR_T, ManualClock(START_T), settings)

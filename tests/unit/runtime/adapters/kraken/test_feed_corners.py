@@ -252,3 +252,16 @@ def test_a_wrong_sum_silences_a_book_until_its_next_snapshot(tmp_path: Path) -> 
             assert event.venue_ms == (START_T + 180) * 1_000, "only the snapshot of the renewed subscription is shown"
 
     asyncio.run(scene())
+
+
+def test_the_clock_ends_an_interval_of_which_the_venue_said_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        plan = FaultPlan(1)
+        folder = write_market(tmp_path, n=1)
+        async with stage(folder, symbols=("BTC",), faults=plan, settings=replace(QUICK, probe_s=60.0)) as place:
+            await place.until(NoticeKind.CONNECTED)
+            plan.add(Switch(Fault.WS_GAP, next_n=2))  # the hour's book and candle
+            await place.step(patience_s=10)
+            place.seen.require_bars(folder, START_T, 1)
+
+    asyncio.run(scene())
