@@ -77,6 +77,7 @@ class EquityPlots:
 
     def _equity(self, painter: Painter) -> Any:
         fig = _figure("equity", 196)
+        fig.min_border_bottom = 8
         fig.x_range = DataRange1d(range_padding=0.012)
         fig.yaxis.formatter = NumeralTickFormatter(format="0,0")
         peak = fig.line("t", "peak", source=self._source, line_width=1, line_dash=[4, 3])
