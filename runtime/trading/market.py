@@ -54,7 +54,7 @@ class MarketDesk:
         self.beat_t = 0
         self.resumed_ms = 0
         self.quotes_due_ms = 0
-        self._moved: dict[int, int] = {}
+        self._moved: set[int] = set()
         self._failed_t = 0
 
     def warm_up(self) -> None:
@@ -84,16 +84,18 @@ class MarketDesk:
             self.chain.take(events.quote(self.chain.now_t(), s, *quote, moved=True), received_ns)
         else:
             self.quotes_due_ms = self.quotes_due_ms or now_ms + QUOTES_WAIT_MS
-            self._moved.setdefault(s, received_ns)
+            self._moved.add(s)
 
-    def journal_quotes(self) -> None:
+    def journal_quotes(self, received_ns: int) -> None:
         """Journal, in one transaction, the quotes that moved and decide nothing: before anything but a book, or a second later."""
-        moved, self._moved, self.quotes_due_ms = self._moved, {}, 0
+        moved, self._moved, self.quotes_due_ms = self._moved, set(), 0
+        if not moved:
+            return
         now_ms, at_t = self.clock.now_ms(), self.chain.now_t()
         found = [(s, self.books.quote(s, now_ms, self.health.feed.skew_ms)) for s in sorted(moved)]
         told = [events.quote(at_t, s, *quote) for s, quote in found if quote is not None]
         if told and self.running:
-            self.chain.take_all(told, min(moved.values()))
+            self.chain.take_all(told, received_ns)
 
     def on_bar(self, bar: ClosedBar, received_ns: int) -> None:
         """Keep a bar for its hour; close the hour when it was the last one."""

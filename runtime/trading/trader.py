@@ -166,7 +166,7 @@ class Trader:
     def _handle(self, item: Item) -> None:
         content, received_ns = item
         if not isinstance(content, BookView):
-            self._desk.journal_quotes()
+            self._desk.journal_quotes(received_ns)
         match content:
             case Asked():
                 command = self._session.carry_out(content, received_ns)
