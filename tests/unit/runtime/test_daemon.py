@@ -229,20 +229,20 @@ def test_a_halt_keeps_the_evidence_and_ends_with_its_code(paper: PaperHome, monk
     assert [path.name for path in (run_dir / "evidence").iterdir()]
 
 
-@pytest.mark.parametrize("json_option", [True, False])
-def test_the_command_says_where_it_is_until_ctrl_c(
-    paper: PaperHome, json_option: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("number", "code", "json_option"), [(signal.SIGTERM, 0, True), (signal.SIGINT, 130, False)])
+def test_the_command_says_where_it_is_until_a_signal(
+    paper: PaperHome, number: int, code: int, json_option: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt() -> None:
         deadline_s = time.monotonic() + 60
         while read_endpoint(paper.home) is None and time.monotonic() < deadline_s:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
     with stepped_venue(paper) as venue:
         options = ["--json"] if json_option else []
-        assert main(["runtime", "run", "--venue", venue.url, "--home", str(paper.home), *options]) == 130
+        assert main(["runtime", "run", "--venue", venue.url, "--home", str(paper.home), *options]) == code
     shown = capsys.readouterr()
     if json_option:
         assert json.loads(shown.out)["pid"] == os.getpid()
