@@ -68,6 +68,7 @@ def health_of(status: Status) -> tuple[str, str]:
         (status.state == "stopped", "wait", "Trading stopped"),
         (not feed.connected, "late", "Feed lost"),
         (status.switches.halt_on, "late", "Entries halted"),
+        (status.tier == "HALT20", "late", "HALT20: no entries"),
         (bool(feed.stale), "late", stale),
         (feed.venue_mode != "online", "late", f"Venue: {words.sentence(feed.venue_mode).lower()}"),
         (bool(status.reasons), "late", "Not trading fully"),
