@@ -10,8 +10,10 @@ import pytest
 from runtime import event as ev
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.cli import main
+from runtime.commands.divergence import _outcome
 from runtime.console import iso_time
 from runtime.core import codes as c
+from runtime.divergence.attribution import Outcome
 from runtime.files import write_bytes
 from runtime.home import RUN_MARK
 from tests.support.forge import forge
@@ -66,6 +68,18 @@ def test_every_cause_and_the_sum_are_shown(home: Path, capsys: Out) -> None:
     whole, rest = divmod(causes["fee"], 10**8)
     assert f"+{whole:,}.{rest:08d}" in shown
     assert found["explained"] is True
+
+
+def test_all_orders_are_shown_on_demand_and_their_absence_is_told(home: Path, capsys: Out) -> None:
+    """Orders of one run only, unfilled ones, equal ones; a period without any."""
+    assert main(["divergence", "paper", "--limit", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert "no order" in shown
+    nothing = Outcome(decided_t=1, wanted_e8=1, filled_e8=0, price_e8=0, fee_e8=0, first_fill_t=0, last_fill_t=0)
+    assert _outcome(nothing)[0] == "unfilled"
+    first = iso_time(int(INPUTS.close_t[0]))
+    assert main(["divergence", "paper", "--to", first]) == 0
+    assert "0 orders, the same in both runs" in capsys.readouterr().out
 
 
 def test_a_period_is_a_day_or_two_times(home: Path, capsys: Out) -> None:

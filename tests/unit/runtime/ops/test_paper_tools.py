@@ -8,7 +8,8 @@ import pytest
 
 from runtime import event as ev
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
-from runtime.adapters.projections import project
+from runtime.adapters.journaled import event_of, governed, memberships_of
+from runtime.adapters.projections import parse_genesis, project
 from runtime.adapters.views import connect
 from runtime.core import codes as c
 from runtime.core.digest import decode_payload
@@ -148,3 +149,19 @@ def test_a_changed_input_is_found_before_tables_are_made(paper_home: Path, paper
     forge(copy / JOURNAL_NAME, "UPDATE block SET inputs = zeroblob(length(inputs)) WHERE seq_n = 90")
     with pytest.raises(VerificationError, match="90"):
         project(copy, tmp_path)
+
+
+def test_blocks_without_a_readable_event_are_named(paper_run: Path) -> None:
+    """What reads a journal's inputs says which block cannot be read."""
+    journal = SqliteJournal.open(paper_run / JOURNAL_NAME)
+    blocks = list(journal.read())
+    genesis = parse_genesis(journal.genesis(), paper_run)
+    journal.close()
+    cut = [b._replace(inputs=b.inputs[:-1]) if b.kind_id == c.EV_POLICY else b for b in blocks]
+    (seq_n,) = (b.seq_n for b in blocks if b.kind_id == c.EV_POLICY)
+    with pytest.raises(VerificationError, match=f"block {seq_n} carries no event"):
+        governed(genesis, cut)
+    with pytest.raises(VerificationError, match=f"block {seq_n} carries no event"):
+        event_of(cut[seq_n - 1]._replace(inputs=b"short"))
+    assert [g.first_n for g in governed(genesis, blocks)] == [1, seq_n]
+    assert len(memberships_of(blocks).at_t) == sum(b.kind_id == c.EV_CLUSTERS for b in blocks)
