@@ -35,7 +35,8 @@ WAITING_MAX_N: Final = 10_000
 FILLS_AT_ONCE_N: Final = 4
 AGAIN_S_MAX: Final = 5.0
 UNCONFIRMED_N: Final = 3
-"""Answers of REST without a bar that the stream has told; then the stream is believed."""
+"""Answers of REST without a bar, which may lag some seconds behind: then a bar that the stream has told is believed."""
+NOT_CLOSED: Final = "REST has not closed it"
 
 
 class KrakenMarketData:
@@ -185,6 +186,7 @@ class KrakenMarketData:
             self._sessions = [session]
             self._books.forget()
             self._candles.forget()
+            self._trade_id.clear()  # what was missed while away is no hole in what comes
             try:
                 if await line.open() and await self._follow(session, subscribed):
                     failed_n = 0
@@ -316,17 +318,18 @@ class KrakenMarketData:
 
     async def _fill(self, instrument_id: int) -> None:
         """Ask REST for the next bars of an instrument until none is missing."""
-        failed_n = 0
+        failed_n, noticed_t = 0, -1
         while (since_t := self._candles.next_t[instrument_id]) + self._interval_t <= self._closed_t:
             said = await self._fill_once(instrument_id, since_t, held=not self._settings.confirm or failed_n >= UNCONFIRMED_N)
             if self._candles.next_t[instrument_id] == since_t:
                 failed_n += 1
-                if failed_n == 1:
-                    self._notice(NoticeKind.GAP, instrument_id, f"the bar of {since_t} is not known: {said}")
+                if noticed_t != since_t and (said or failed_n > UNCONFIRMED_N):
+                    noticed_t = since_t
+                    self._notice(NoticeKind.GAP, instrument_id, f"the bar of {since_t} is not known: {said or NOT_CLOSED}")
                 await asyncio.sleep(min(pause_s(self._settings, failed_n, self._random), AGAIN_S_MAX))
 
     async def _fill_once(self, instrument_id: int, since_t: int, *, held: bool) -> str:
-        """Deliver what one answer closes, and with `held` what the stream told; return why that may have been nothing."""
+        """Deliver what one answer closes, and with `held` what the stream told; return why there was no answer."""
         pair, until_t = self._pairs[instrument_id], self._closed_t
         try:
             async with self._fills:
@@ -340,7 +343,7 @@ class KrakenMarketData:
             self._emit(bar)
         if hole:
             self._notice(NoticeKind.GAP, instrument_id, hole)
-        return "the venue has not closed it yet"
+        return ""
 
     def _filled(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

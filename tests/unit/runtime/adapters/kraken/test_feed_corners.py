@@ -167,6 +167,42 @@ def test_without_rest_the_stream_is_believed(tmp_path: Path, monkeypatch: pytest
             await place.step()
             assert {bar.origin for bar in place.seen.bars.values()} == {"ws"}
             place.seen.require_bars(folder, START_T, 1)
+            assert (NoticeKind.GAP in place.seen.notices) is False, "a REST that lags for a moment is no gap"
+
+    asyncio.run(scene())
+
+
+def test_a_bar_that_nobody_tells_is_a_gap_and_comes_when_rest_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def older(*_: object) -> Candles:
+        return Candles([], START_T - 10 * HOUR_T, full=False)
+
+    async def scene() -> None:
+        plan = FaultPlan(1)
+        folder = write_market(tmp_path, n=1)
+        async with stage(folder, symbols=("BTC",), faults=plan) as place:
+            plan.add(Switch(Fault.WS_GAP, place="ohlc", next_n=1))
+            with monkeypatch.context() as patched:
+                patched.setattr(place.feed._rest, "candles", older)
+                await place.step(all_bars=False)
+                assert "REST has not closed it" in (await place.until(NoticeKind.GAP)).text
+            await place.step()
+            place.seen.require_bars(folder, START_T, 2)
+            assert place.seen.notices[NoticeKind.GAP] == 1
+
+    asyncio.run(scene())
+
+
+def test_trades_missed_while_away_are_no_hole(tmp_path: Path) -> None:
+    async def scene() -> None:
+        plan = FaultPlan(1)
+        settings = FeedSettings.stepped(trades=True)
+        async with stage(write_market(tmp_path, n=2), symbols=PAIR, faults=plan, settings=settings) as place:
+            await place.step()
+            plan.add(Switch(Fault.WS_DISCONNECT, place="trade", next_n=1))
+            await place.step(2)
+            await place.step()
+            assert place.seen.notices[NoticeKind.LOST] == 1
+            assert NoticeKind.GAP not in place.seen.notices
 
     asyncio.run(scene())
 
