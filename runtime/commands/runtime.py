@@ -185,7 +185,7 @@ def profile(
 ) -> None:
     """Govern the running account by another profile version, from the next block on."""
     from runtime.home import home_path
-    from runtime.policy import parse_version
+    from runtime.policy import PRESETS, parse_version
     from runtime.profiles.store import find_version
 
     folder = home_path(home)
@@ -198,6 +198,12 @@ def profile(
             ) from e
     else:
         version = find_version(folder, name)
+    if version.profile.name in PRESETS:
+        raise UsageError(
+            f"{version.profile.name} is a preset, which never changes and continues nothing",
+            expected="a profile of your own",
+            action=f"make one: `ballast policy set mine --from {version.profile.name} FIELD=VALUE --author YOU --note WHY`",
+        )
     client = _client(folder)
     base = client.get("/runtime/status").get("profile")
     body = {

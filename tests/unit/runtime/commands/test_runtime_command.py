@@ -86,10 +86,16 @@ def test_in_words(home: Path, capsys: Out) -> None:
     assert "ended after" in said(capsys)
 
 
-@pytest.mark.parametrize("arguments", [["kill", "--reason", "x"], ["profile", "balanced", "--reason", "x"]])
+@pytest.mark.parametrize("arguments", [["kill", "--reason", "x"], ["profile", "mine", "--reason", "x"]])
 def test_nothing_can_be_steered_while_nothing_runs(home: Path, capsys: Out, arguments: list[str]) -> None:
+    assert main(["policy", "set", "mine", "base_ppm=1%", "--author", "me", "--note", "less", "--from", "conservative"]) == 0
     assert main(["runtime", *arguments]) == 6
     assert "no daemon trades" in said(capsys)
+
+
+def test_a_preset_is_no_version_of_anything(home: Path, capsys: Out) -> None:
+    assert main(["runtime", "profile", "balanced", "--reason", "x"]) == 2
+    assert "ballast policy set mine --from balanced" in said(capsys)
 
 
 @pytest.mark.parametrize("other", [True, False])
