@@ -171,6 +171,11 @@ REFUSED: dict[str, Callable[[Studied], dict[str, object]]] = {
     "is missing": lambda s: {"models": {m.model_hash: m.text for m in s.trained.models[1:]}},
     "is there with digest": lambda s: {"models": {m.model_hash: s.trained.models[0].text for m in s.trained.models}},
     "calibration .* is missing": lambda s: {"calibrations": {}},
+    "calibration .* is there with digest": lambda s: {
+        "calibrations": {
+            c.digest: c.model_copy(update={"base_ppm": c.base_ppm + 1}) for row in s.trained.calibrations for c in row
+        }
+    },
     "other rules": lambda s: {"rule": replace(DEFAULT_SPEC, version=2)},
     "a spec with digest": lambda s: {"rule": spec_of(DEFAULT_SPEC.names[:-1])},
     "a TrendSpec for a bundle": lambda s: {"rule": TrendSpec()},
