@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from typing import Final
+from typing import Final, cast
 
 from pydantic import ValidationError
 
@@ -108,9 +108,8 @@ class Demand:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, stderr=asyncio.subprocess.DEVNULL, limit=REPLY_BYTES_MAX
             )
-        asked, told = self._process.stdin, self._process.stdout
-        if asked is None or told is None:
-            raise ConnectionError("a worker without pipes")
+        asked = cast("asyncio.StreamWriter", self._process.stdin)  # both are pipes
+        told = cast("asyncio.StreamReader", self._process.stdout)
         asked.write(task.model_dump_json().encode() + b"\n")
         await asked.drain()
         return await told.readline()

@@ -37,15 +37,14 @@ class GuardedProtocol(H11Protocol):
         if self.conn.their_state is h11.IDLE:
             self._expect_request()
         super().data_received(data)
-        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY} and self._reading is not None:
-            self._reading.cancel()
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            _stop(self._reading)
             self._reading = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection that ended."""
-        for timer in (self._reading, self._writing):
-            if timer is not None:
-                timer.cancel()
+        _stop(self._reading)
+        _stop(self._writing)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -55,9 +54,8 @@ class GuardedProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """Go on writing."""
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+        _stop(self._writing)
+        self._writing = None
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -67,3 +65,8 @@ class GuardedProtocol(H11Protocol):
 
     def _expect_request(self) -> None:
         self._reading = self._reading or self.loop.call_later(self.settings.read_s, self.transport.abort)
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -81,16 +81,17 @@ class PaperDesk:
     wall: Wall = field(default_factory=Wall)
     state: RunState = "running"
     deaf: bool = False
+    left_n: int = 0
     append_ms: list[float] = field(default_factory=list)
 
     @classmethod
-    def make(cls, home: Path, hours: int = 120, symbols: int = 4, seed: int = 2) -> PaperDesk:
-        """Journal all but the last fifth of a random market's events."""
+    def make(cls, home: Path, hours: int = 120, symbols: int = 4, seed: int = 2, left_n: int = 0) -> PaperDesk:
+        """Journal all but the last `left_n` events of a random market; by default all but the last fifth."""
         inputs = paper_inputs(seed, hours, symbols)
         bundle = BundleNote(name="ml", bundle_hash=HEX, feature_set_hash=HEX, manifest_digest=HEX, signer=HEX)
         run_dir = runs_path(home) / f"paper-{inputs.genesis.hash.hex()[:12]}"
         run_dir.mkdir(parents=True)
-        made = cls(home, inputs, run_dir, bundle, events_of(inputs))
+        made = cls(home, inputs, run_dir, bundle, events_of(inputs), left_n=left_n)
         made._thread.start()
         assert made._ready.wait(60)
         return made
@@ -109,7 +110,7 @@ class PaperDesk:
         self._desk = Desk(genesis)
         self._journal = SqliteJournal.create(path, genesis.canonical(), account_id=genesis.account_id, mode_id=genesis.mode_id)
         write_bytes(self.run_dir / RUN_MARK, genesis.canonical())
-        cut = len(self.events) * 4 // 5
+        cut = len(self.events) - (self.left_n or len(self.events) // 5)
         for event in self.events[:cut]:
             self._journal.append([self._desk.apply(event)])
             self._remember(event)
@@ -247,9 +248,9 @@ class Served:
 
 
 @contextmanager
-def served(home: Path, settings: ControlSettings = FAST, hours: int = 120) -> Iterator[Served]:
+def served(home: Path, settings: ControlSettings = FAST, hours: int = 120, left_n: int = 0) -> Iterator[Served]:
     """Serve a paper desk."""
-    desk = PaperDesk.make(home, hours)
+    desk = PaperDesk.make(home, hours, left_n=left_n)
     sources = Sources(lambda: desk.view, desk.submit, desk.reader, home, desk.run_dir, desk.wall.now_t)
     server = ControlServer.start(sources, TOKEN, settings)
     try:
