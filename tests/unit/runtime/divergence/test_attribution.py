@@ -29,9 +29,9 @@ HOURS = 260
 INTERVAL_T = 3_600
 
 
-def calm_inputs(seed: int = 2, hours: int = HOURS) -> RunInputs:
+def calm_inputs(seed: int = 2, hours: int = HOURS, **changes: object) -> RunInputs:
     """Return a market whose every bar is there and deep, so that every order fills at once: a book that never constrains."""
-    profile = BUSY.model_copy(update={"limit_ppm": 200_000})
+    profile = BUSY.model_copy(update={"limit_ppm": 200_000, **changes})
     inputs = random_inputs(seed, hours, 6, profile)
     bars = inputs.bars.copy()
     for s in range(6):
@@ -92,6 +92,14 @@ def test_without_a_difference_paper_equals_its_backtest(seed: int, acknowledges:
     assert found.backtest_value_e8 == found.paper_value_e8
     assert len(found.orders) > 10
     assert not any(order.causes for order in found.orders)
+
+
+def test_entries_that_rest_pay_the_makers_fee_in_both_runs() -> None:
+    """The modelled liquidity is the profile's: a resting entry is no difference, and neither fill nor fee."""
+    found = report(calm_inputs(maker_entry=True), Plant(acknowledges=False))
+    assert found.equal
+    assert blamed(found) == {}
+    assert any(order.side == "BUY" and order.paper and order.paper.fee_e8 for order in found.orders)
 
 
 @pytest.mark.parametrize("seed", [2, 5])
