@@ -21,7 +21,7 @@ from runtime.core.codes import EV_CLUSTERS
 from runtime.core.digest import HEADER, SECTION, decode_payload, genesis_hash, run_root
 from runtime.core.records import BY_NAME, CLUSTER, INSTRUMENTS
 from runtime.engine import RunInputs, iterate_blocks
-from runtime.errors import DataError, InvariantError, UsageError
+from runtime.errors import DataError, InvariantError
 from runtime.genesis import Genesis
 from runtime.inference.clusters import Clusters
 from runtime.lineage import LineageBreak
