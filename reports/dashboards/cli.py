@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,6 +28,7 @@ def dashboard(
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the link in the browser.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the link in one JSON object.")] = False,
 ) -> None:
     """Watch and steer a running daemon in a browser: Overview and Decisions.
 
@@ -45,7 +47,7 @@ def dashboard(
         raise typer.Exit(EXIT_ENVIRONMENT) from e
 
     def opened(link: str) -> None:
-        typer.echo(link)
+        typer.echo(dumps({"endpoint": str(path), "link": link}) if json else link)
         typer.echo(f"following {path}; Ctrl-C ends it", err=True)
         if open_browser:
             import webbrowser

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from reports.dashboards import words
-from reports.dashboards.shapes import Contributions, Decision, Forecast, Gate, Gates, RiskEvent, Signal
+from reports.dashboards.decision_shapes import Contributions, Decision, Forecast, Gate, Gates, RiskEvent, Signal
 
 AT_LEAST: Final = frozenset({"COST", "LOT_SIZE", "MINIMUM_COST", "AVAILABLE_CASH", "PAIR_RULES"})
 """Gates whose value must reach the limit; the others' must not exceed it."""

@@ -11,11 +11,11 @@ import panel as pn
 from reports.dashboards import markup, words
 from reports.dashboards.bus import Bus, Filter, Message
 from reports.dashboards.client import ControlClient, RequestRefused, RuntimeUnreachable
+from reports.dashboards.decision_shapes import Candles, Contributions, Decision, Gates, Signal
 from reports.dashboards.decision_view import panel_of
 from reports.dashboards.follower import Follower, Snapshot
 from reports.dashboards.palette import Painter, theme_of
 from reports.dashboards.plots import CandlePlot
-from reports.dashboards.shapes import Candles, Contributions, Decision, Gates, Signal
 from reports.dashboards.timeline import SHOWN, Frames, filtered
 
 if TYPE_CHECKING:

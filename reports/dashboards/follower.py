@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from reports.dashboards.client import ControlClient, RequestRefused, RuntimeUnreachable
-from reports.dashboards.shapes import Asset, Assets, Equity, EquityPoint, Signal, Status, Summary, Timeline
+from reports.dashboards.decision_shapes import Signal, Timeline
+from reports.dashboards.shapes import Asset, Assets, Equity, EquityPoint, Status, Summary
 
 POLL_S: Final = 1.0
 BREATH_S: Final = 0.15

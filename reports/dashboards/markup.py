@@ -16,10 +16,11 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.dashboards import words
+from reports.dashboards.decision_shapes import Signal
 from reports.dashboards.decision_view import Panel
 from reports.dashboards.follower import Snapshot
 from reports.dashboards.overview_values import Banner, scale_ppm
-from reports.dashboards.shapes import Asset, Signal, Tier
+from reports.dashboards.shapes import Asset, Tier
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = HERE / "static"

@@ -14,13 +14,13 @@ from panel.io.resources import _env as panel_environment
 from reports.dashboards import markup
 from reports.dashboards.bus import Bus, Message
 from reports.dashboards.client import ControlClient, RequestRefused, RuntimeUnreachable
+from reports.dashboards.decision_shapes import Candles, Decision
 from reports.dashboards.decisions_page import CANDLES_N, DecisionsPage, first_choice
 from reports.dashboards.door import Door
 from reports.dashboards.follower import Follower, Snapshot
 from reports.dashboards.overview_values import Values, banner_of, head_values, overview_values
 from reports.dashboards.palette import Painter, theme_of
 from reports.dashboards.plots import EquityPlots
-from reports.dashboards.shapes import Candles, Decision
 from reports.dashboards.timeline import Frames
 
 THEME_COOKIE: Final = "ballast_theme"

@@ -21,9 +21,10 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from reports.dashboards import words
+from reports.dashboards.decision_shapes import Candle, Candles, Signal
 from reports.dashboards.overview_values import scale_ppm
 from reports.dashboards.palette import Painter
-from reports.dashboards.shapes import Candle, Candles, EquityPoint, Signal, Tier
+from reports.dashboards.shapes import EquityPoint, Tier
 
 FONT: Final = "-apple-system, BlinkMacSystemFont, Inter, sans-serif"
 TIMES: Final = {"hours": "%H:%M", "hourmin": "%H:%M", "minutes": "%H:%M", "days": "%d %b", "months": "%b %Y"}

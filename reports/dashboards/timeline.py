@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.dashboards import words
 from reports.dashboards.bus import Filter
-from reports.dashboards.shapes import Signal
+from reports.dashboards.decision_shapes import Signal
 
 SHOWN: Final = ("time", "pair", "act", "why", "outlook", "p_up", "edge", "size")
 KINDS: Final = {"ENTER": "entries", "REENTER": "entries", "REALISE": "sales", "DERISK": "sales", "EXIT": "sales"}

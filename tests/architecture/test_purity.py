@@ -35,6 +35,7 @@ CLOCKS = {
 CLOCKS_ALLOWED = {
     "runtime/adapters/clock.py": "the adapter of the Clock port; what it says becomes an input",
     "runtime/commands/doctor.py": "examines the clock itself",
+    "reports/dashboards/": "shows how old live values are and makes idempotency keys; writes no artefact",
     "workbench/data/providers": "asks a venue what is recent; what it fetched is content-addressed",
 }
 

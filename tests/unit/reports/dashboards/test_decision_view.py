@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reports.dashboards import markup, words
+from reports.dashboards.decision_shapes import Contributions, Decision, Gates, Signal
 from reports.dashboards.decision_view import panel_of
-from reports.dashboards.shapes import Contributions, Decision, Gates, Signal
 
 HEX = "ab" * 32
 

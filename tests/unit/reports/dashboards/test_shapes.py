@@ -7,7 +7,7 @@ import inspect
 import pytest
 from pydantic import BaseModel
 
-from reports.dashboards import client, shapes
+from reports.dashboards import client, decision_shapes, shapes
 from runtime.control import decision_models, models
 
 OURS = {
@@ -23,7 +23,11 @@ OURS = {
     "Candle": decision_models.CandleOut, "Mark": decision_models.MarkOut, "Refusal": decision_models.RefusalMark,
     "Candles": decision_models.Candles, "Receipt": models.Receipt, "Problem": models.Problem,
 }  # fmt: skip
-SHAPES = {name: found for name, found in vars(shapes).items() if inspect.isclass(found) and issubclass(found, shapes.Shape)}
+SHAPES = {
+    name: found
+    for name, found in (vars(shapes) | vars(decision_shapes)).items()
+    if inspect.isclass(found) and issubclass(found, shapes.Shape)
+}
 
 
 def test_every_shape_has_its_answer() -> None:

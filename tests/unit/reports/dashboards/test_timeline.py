@@ -6,7 +6,7 @@ import random
 import time
 
 from reports.dashboards.bus import Filter
-from reports.dashboards.shapes import Signal
+from reports.dashboards.decision_shapes import Signal
 from reports.dashboards.timeline import Frames, filtered
 
 ROWS_N = 10_000
