@@ -60,7 +60,7 @@ class Session:
         self._deposit(first_t, received_ns)
         if first_t < newest_t:
             self._show_history(newest_t, (newest_t - first_t) // interval_t)
-        self._begin(received_ns)
+        self._begin(time.perf_counter_ns())  # the history is no event that anyone waited for
 
     def _show_history(self, newest_t: int, rows_n: int) -> None:
         """Take in the bars before an opening time, each at the time at which it closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -112,6 +113,7 @@ class Timetable:
                 self._session.wait_for(len(fetched.missing))
                 return
             self._session.begin_new(fetched.bars, received_ns)
+            received_ns = time.perf_counter_ns()
         self._desk.on_fetched(fetched.bars, fetched.missing, fetched.until_t, received_ns)
 
     # ---- the clock ---------------------------------------------------------------------------------------------
