@@ -80,6 +80,7 @@ class Venue:
         delays: the first fill by order, where its time is to be the journal's.
         down: from and to: what would fill in between fills at the end.
         excepted: orders that others fill.
+        since_t: begin of the period: what was to fill before has filled what it fills.
     """
 
     bars: dict[int, Rows]
@@ -87,6 +88,7 @@ class Venue:
     delays: dict[Key, Delay] = field(default_factory=dict)
     down: tuple[tuple[int, int], ...] = ()
     excepted: frozenset[Key] = frozenset()
+    since_t: int = 0
 
 
 class Course:
@@ -179,7 +181,8 @@ class Course:
     def _skip_past(self, place: _Place, placed_t: int) -> None:
         """Leave out the bars whose turn was before the period: they filled what they filled."""
         latency_t = int(self.policy[0]["rules"]["latency_t"])
-        while max(place.next_open_t, placed_t) + latency_t < self.now_t:
+        since_t = self._venue.since_t if self._venue is not None else 0
+        while max(place.next_open_t, placed_t) + latency_t < since_t:
             place.next_open_t += self._genesis.interval_t
 
     # ---- the venue of a backtest -------------------------------------------------------------------------------

@@ -239,6 +239,7 @@ class Backdrop:
             delays=self.delays if stage >= Stage.LATENCY else {},
             down=tuple((d.from_t, d.to_t) for d in period.down) if stage >= Stage.RESTART else (),
             excepted=frozenset(self.paper.results) if stage >= Stage.FILL else frozenset(),
+            since_t=period.since_t,
         )
         course = Course(period.genesis, state, period.policy, venue, keep=stage == Stage.BACKTEST)
         for item in self.items(stage):

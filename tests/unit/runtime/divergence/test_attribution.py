@@ -349,6 +349,22 @@ def test_a_period_may_begin_with_an_order_open(inputs: RunInputs, fills: list[np
         assert found.orders[0].paper.first_fill_t == since_t
 
 
+def test_a_period_may_begin_with_an_order_that_earlier_bars_left_open() -> None:
+    """Thin bars fill an order in parts: the bars before the period have had their turn."""
+    thin = random_inputs(5, 200, 6, BUSY, wildness=1.5)
+    thin = RunInputs(
+        thin.genesis.model_copy(update={"mode_id": c.MODE_PAPER}), thin.bars, thin.close_t, thin.forecasts, thin.clusters
+    )
+    blocks = PaperDesk(thin, Plant(acknowledges=False)).run()
+    rows = [decode_payload(block.payload)["order_fill"][0] for block in blocks if block.kind_id == c.EV_FILL]
+    slow = [row for row in rows if row["at_t"] - row["origin_hour_t"] > 2 * INTERVAL_T]
+    assert slow
+    for row in (slow[0], slow[-1]):
+        found = attribute("run", read_period(thin.genesis, blocks, int(row["at_t"]) - 1_800), Known(thin))
+        assert found.equal
+        assert blamed(found) == {}
+
+
 def test_orders_of_a_venue_that_answers_become_orders_of_one_that_does_not() -> None:
     """Acknowledged or unknown ones rest, one whose end was asked for has ended, others stay."""
     state = np.zeros(1, STATE)
