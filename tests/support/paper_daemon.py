@@ -222,6 +222,7 @@ class Measured:
         stop_s: from SIGTERM to the end.
         injected: faults by kind.
         reads_n: answers that readers got meanwhile.
+        sync_ms: median and 99 % of the disk's own syncs meanwhile.
     """
 
     hours_n: int = 0
@@ -233,6 +234,7 @@ class Measured:
     stop_s: float = 0.0
     injected: dict[str, int] = field(default_factory=dict)
     reads_n: int = 0
+    sync_ms: tuple[float, float] = (0.0, 0.0)
     paper_days: int = -1
     kills_thrown: set[str] = field(default_factory=set)
 
@@ -382,6 +384,36 @@ def trading(home: Path, bundle: Path, market: PaperMarket, *options: str, plant:
             pacemaker.measured.injected = plan.counts()
 
 
+class DiskProbe:
+    """What one sync of a small file takes meanwhile on the disk of the journal, where a transaction has three."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "probe"
+        self._end = threading.Event()
+        self._took_ms: list[float] = []
+        self._thread = threading.Thread(target=self._probe)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def quantile_ms(self, q: float) -> float:
+        """Return a quantile of the syncs so far."""
+        return float(np.quantile(self._took_ms, q)) if self._took_ms else 0.0
+
+    def _probe(self) -> None:
+        with self._path.open("wb", buffering=0) as f:
+            while not self._end.wait(0.25):
+                f.write(bytes(4_096))
+                began_s = time.perf_counter()
+                os.fsync(f.fileno())
+                self._took_ms.append((time.perf_counter() - began_s) * 1_000)
+
+
 class Readers:
     """Clients of the control API that never stop asking: REST in a loop, and one event stream."""
 
@@ -452,10 +484,15 @@ def schedule(
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     kills = dict.fromkeys(rng.choice(np.arange(1, len(lengths)), kills_n, replace=False).tolist(), 0.0)
     broken: list[list[tuple[Fault, str, int]]] = [[] for _ in lengths]
-    for n in range(faults_n):
-        fault, place = kinds[n % len(kinds)]
-        skip_n = int(rng.integers(0, symbols_n)) if fault.startswith("ws-") else 0
-        broken[int(rng.integers(1, len(lengths)))].append((fault, place, skip_n))
+    planned_n = 0
+    while planned_n < faults_n:
+        fault, place = kinds[int(rng.integers(0, len(kinds)))] if planned_n >= len(kinds) else kinds[planned_n]
+        step = broken[int(rng.integers(1, len(lengths)))]
+        asked = [(fault, place, int(rng.integers(0, symbols_n)) if fault.startswith("ws-") else 0)]
+        if place == "OHLC":  # a call that can fail: the candle is lost on the WebSocket
+            asked.append((Fault.WS_GAP, "ohlc", int(rng.integers(0, symbols_n))))
+        step += asked
+        planned_n += len(asked)
     return [
         Step(length, tuple(broken[i]), float(rng.random() * 1.3) if i in kills else None) for i, length in enumerate(lengths)
     ]

@@ -35,8 +35,8 @@ DIGITS_N: Final = 6
 SYMBOLS: Final = tuple(COMMON_NAMES.get(base, base) for base in PRICE_DECIMALS if base != "SHIB")
 """Thirty assets whose prices fit eight decimals."""
 OF_REAL_DATA: Final = tuple(symbol for symbol in SYMBOLS if symbol not in {"KAS", "DOGE"})
-REAL_FIRST_T: Final = 1_735_689_600
-"""2025-01-01 00:00 UTC: every pair of the real data trades by then."""
+REAL_FIRST_T: Final = 1_727_308_800
+"""2024-09-26 00:00 UTC: every pair trades by then, and the run begins in a rising November."""
 
 
 class PaperMarket(NamedTuple):
