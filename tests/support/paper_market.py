@@ -35,8 +35,8 @@ DIGITS_N: Final = 6
 SYMBOLS: Final = tuple(COMMON_NAMES.get(base, base) for base in PRICE_DECIMALS if base != "SHIB")
 """Thirty assets whose prices fit eight decimals."""
 OF_REAL_DATA: Final = tuple(symbol for symbol in SYMBOLS if symbol not in {"KAS", "DOGE"})
-REAL_FIRST_T: Final = 1_727_308_800
-"""2024-09-26 00:00 UTC: every pair trades by then, and the run begins in a rising November."""
+REAL_FIRST_T: Final = 1_742_342_400
+"""2025-03-19 00:00 UTC: every pair has bars by then, and a run that begins 1,140 hours later begins in a rising May."""
 
 
 class PaperMarket(NamedTuple):
