@@ -8,6 +8,7 @@ It runs on demand, never on the way to a decision, so its bits need not be porta
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -145,13 +146,12 @@ def contributions(forecaster: Forecaster, panel: BarPanel, symbol: str) -> tuple
     for name, horizon in zip(HORIZON_NAMES, part.horizons, strict=True):
         hashes = [horizon.global_hash, *(coin.model_hash for coin in horizon.coins if coin.symbol == symbol)]
         explainers = [Explainer.parse(forecaster.texts[model_hash]) for model_hash in hashes]
-        values = np.mean([explainer.contributions(row)[0] for explainer in explainers], axis=0)
-        score = float(np.mean([raw_scores(explainer.model, row)[0] for explainer in explainers]))
-        base = float(np.mean([explainer.expected for explainer in explainers]))
+        models_n = float(len(explainers))
+        values = [_added(each) / models_n for each in zip(*(e.contributions(row)[0].tolist() for e in explainers), strict=True)]
+        score = _added(float(raw_scores(explainer.model, row)[0]) for explainer in explainers) / models_n
+        base = _added(explainer.expected for explainer in explainers) / models_n
         found.append(
-            HorizonContributions(
-                horizon.horizon_h, name, "logit", base, forecaster.rule.names, inputs, tuple(values.tolist()), score
-            )
+            HorizonContributions(horizon.horizon_h, name, "logit", base, forecaster.rule.names, inputs, tuple(values), score)
         )
     return tuple(found)
 
@@ -169,7 +169,7 @@ def _votes(panel: BarPanel, s: int, rule: TrendSpec) -> tuple[HorizonContributio
     values = tuple((each if yes else -each) if there else 0.0 for there, yes in zip(known[:, 0], vote, strict=True))
     names = tuple(f"momentum {rule.momentum_n} h, {look} d ago" for look in range(rule.looks_n))
     inputs = tuple(m if there else None for m, there in zip(momentum[:, 0].tolist(), known[:, 0], strict=True))
-    score = 0.5 + math.fsum(values)
+    score = 0.5 + _added(values)
     return tuple(
         HorizonContributions(hours, name, "probability", 0.5, names, inputs, values, score)
         for name, hours in zip(HORIZON_NAMES, rule.horizons_h, strict=True)
@@ -273,7 +273,15 @@ def _expected(model: TreeModel, parent: Small, node_rows: Floats, leaf_rows: Flo
             while parent[top] != ROOT:
                 top = int(parent[top])
             terms.append(float(model.values[leaf]) * float(leaf_rows[leaf]) / float(node_rows[top]))
-    return math.fsum(terms)
+    return _added(terms)
+
+
+def _added(values: Iterable[float]) -> float:
+    """Return a sum in the order given, so that it is the same on any machine."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _uncounted(got: str) -> DataError:

@@ -95,9 +95,13 @@ def site(desk: WatchedDesk) -> Iterator[Site]:
         process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run the system's Chromium, without a window and without a network."""
+    """Run the system's Chromium, without a window and without a network.
+
+    For a module, not for the session: while Playwright's synchronous interface is open this thread has a running event loop, and
+    tests of other folders, which come in any order, run loops of their own.
+    """
     path = chromium_path()
     if path is None:
         assert not os.environ.get("CI"), "CI has a Chromium: see docs/how-to/watch-and-steer.md"
