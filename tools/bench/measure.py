@@ -1,4 +1,7 @@
-"""The steps of a benchmark: what each measures, which targets it is held to, and how it is shown."""
+"""The steps of a benchmark: what each measures, which targets it is held to, and how it is shown.
+
+It is over 400 lines because every step stands beside its targets and its table, so that the page can be read from here.
+"""
 
 from __future__ import annotations
 
