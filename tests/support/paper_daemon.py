@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 import numpy as np
 
-from runtime.adapters.local_kraken.faults import Fault, FaultPlan, Switch
+from runtime.adapters.local_kraken.faults import FaultPlan, Switch
 from runtime.adapters.local_kraken.ladder import BookShape
 from runtime.adapters.local_kraken.market import LocalMarket
 from runtime.adapters.local_kraken.records import NS
@@ -36,6 +36,7 @@ from runtime.ops.endpoint import read_endpoint
 from runtime.ops.lock import holder, runtime_path
 from runtime.settings import SETTINGS_NAME
 from tests.support.paper_market import HOUR_T, PaperMarket
+from tests.support.paper_schedule import Step, once
 
 COMMAND: Final = (sys.executable, "-m", "runtime.cli")
 ARGUMENTS: Final = ("runtime", "run", "--mode", "paper")
@@ -44,7 +45,6 @@ PATIENCE_S: Final = 180.0
 POLL_S: Final = 0.002
 BATCH_MS: Final = 3_600_000
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-JUMP_HOURS_MAX: Final = 4
 _VALUE_AT: Final = int(EVENT.fields["value_n"][1]) + 1  # type: ignore[index]  # SQL counts from 1
 _LAST: Final = (
     f"SELECT kind_id, at_t, substr(inputs, {_VALUE_AT}, 8), seq_n FROM block WHERE kind_id IN ({EV_BARS}, {EV_HEARTBEAT}, {EV_SESSION}) "
@@ -54,42 +54,6 @@ _LAST: Final = (
 
 SETTINGS: Final = "[trading]\nlost_max_t = 86400\n"
 """A connection that ends while an hour is stepped is lost for that hour by the venue's clock, though it was back at once by ours."""
-
-
-class Once(Switch):
-    """A fault that happens in one call of its place: the one after `skip_n` others."""
-
-    skip_n = 0
-
-    def spent(self) -> bool:
-        """Return whether it has happened."""
-        return self.called_n > self.skip_n
-
-    def acts(self, seed: int, position_n: int) -> bool:
-        """Count a call."""
-        self.called_n += 1
-        return self.called_n == self.skip_n + 1
-
-
-def once(fault: Fault, place: str, skip_n: int) -> Once:
-    """Return a fault that happens once."""
-    switch = Once(fault, place, next_n=1)
-    switch.skip_n = skip_n
-    return switch
-
-
-class Step(NamedTuple):
-    """What happens in one step of the venue's time.
-
-    Attributes:
-        hours_n: how far it goes; more than one is a jump of the clock.
-        faults: what breaks in it.
-        kill_after: when the daemon is killed: in parts of a usual step's duration; `None`: never.
-    """
-
-    hours_n: int
-    faults: tuple[tuple[Fault, str, int], ...] = ()
-    kill_after: float | None = None
 
 
 class Daemon:
@@ -382,117 +346,3 @@ def trading(home: Path, bundle: Path, market: PaperMarket, *options: str, plant:
                 process.kill()
                 process.wait()
             pacemaker.measured.injected = plan.counts()
-
-
-class DiskProbe:
-    """What one sync of a small file takes meanwhile on the disk of the journal, where a transaction has three."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "probe"
-        self._end = threading.Event()
-        self._took_ms: list[float] = []
-        self._thread = threading.Thread(target=self._probe)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def quantile_ms(self, q: float) -> float:
-        """Return a quantile of the syncs so far."""
-        return float(np.quantile(self._took_ms, q)) if self._took_ms else 0.0
-
-    def _probe(self) -> None:
-        with self._path.open("wb", buffering=0) as f:
-            while not self._end.wait(0.25):
-                f.write(bytes(4_096))
-                began_s = time.perf_counter()
-                os.fsync(f.fileno())
-                self._took_ms.append((time.perf_counter() - began_s) * 1_000)
-
-
-class Readers:
-    """Clients of the control API that never stop asking: REST in a loop, and one event stream."""
-
-    PATHS: Final = (
-        "/runtime/status",
-        "/portfolio/summary",
-        "/portfolio/assets",
-        "/decisions/timeline?limit=50",
-        "/predictions/latest",
-    )
-
-    def __init__(self, home: Path, readers_n: int = 2) -> None:
-        self._home = home
-        self._end = threading.Event()
-        self.answers_n = 0
-        self.stream_n = 0
-        self._threads = [threading.Thread(target=self._read, args=(n,)) for n in range(readers_n)]
-        self._threads.append(threading.Thread(target=self._listen))
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _read(self, n: int) -> None:
-        while not self._end.wait(0.05):
-            endpoint = read_endpoint(self._home)
-            if endpoint is None:
-                continue
-            try:
-                ControlClient(endpoint).get(self.PATHS[(n + self.answers_n) % len(self.PATHS)])
-                self.answers_n += 1
-            except EnvironmentFailure:  # killed, or not there yet
-                continue
-
-    def _listen(self) -> None:
-        import httpx
-
-        while not self._end.wait(0.05):
-            endpoint = read_endpoint(self._home)
-            if endpoint is None:
-                continue
-            headers = {"Authorization": f"Bearer {endpoint.launch_token}"}
-            try:
-                with httpx.stream("GET", f"{endpoint.url}/events", headers=headers, timeout=5.0) as answer:
-                    for line in answer.iter_lines():
-                        self.stream_n += line.startswith("data:")
-                        if self._end.is_set():
-                            return
-            except httpx.HTTPError:
-                continue
-
-
-def schedule(
-    seed: int, hours_n: int, *, faults_n: int, kills_n: int, kinds: tuple[tuple[Fault, str], ...], symbols_n: int
-) -> list[Step]:
-    """Return the steps of a run: the jumps of the clock are the same whatever else is asked for, so that two runs can be compared."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    lengths: list[int] = []
-    while (left := hours_n - sum(lengths)) > 0:
-        jump = len(lengths) > 4 and rng.random() < 0.02
-        lengths.append(min(int(rng.integers(2, JUMP_HOURS_MAX + 1)) if jump else 1, left))
-    rng = np.random.Generator(np.random.PCG64([seed, 1]))
-    kills = dict.fromkeys(rng.choice(np.arange(1, len(lengths)), kills_n, replace=False).tolist(), 0.0)
-    broken: list[list[tuple[Fault, str, int]]] = [[] for _ in lengths]
-    planned_n = 0
-    while planned_n < faults_n:
-        fault, place = kinds[int(rng.integers(0, len(kinds)))] if planned_n >= len(kinds) else kinds[planned_n]
-        step = broken[int(rng.integers(1, len(lengths)))]
-        asked = [(fault, place, int(rng.integers(0, symbols_n)) if fault.startswith("ws-") else 0)]
-        if place == "OHLC":  # a call that can fail: the candle is lost on the WebSocket
-            asked.append((Fault.WS_GAP, "ohlc", int(rng.integers(0, symbols_n))))
-        step += asked
-        planned_n += len(asked)
-    return [
-        Step(length, tuple(broken[i]), float(rng.random() * 1.3) if i in kills else None) for i, length in enumerate(lengths)
-    ]

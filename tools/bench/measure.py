@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from tools.bench import frameworks, growth, latency
+from tools.bench import frameworks, growth, latency, paper
 from tools.bench.children import Figures, ask
 from tools.bench.market import BARS_N, SYMBOLS_N, VIEW_LASTS_N, write_market
 from tools.bench.ours import STAGES
@@ -38,11 +38,6 @@ HOURLY_S_MAX: Final = 1.5
 MINUTES_N: Final = 525_600
 DATA_VARIABLE: Final = "BALLAST_BENCH_DATA"
 SHORT_BARS_N: Final = growth.YEAR_N
-PAPER_HOURS_N: Final = 720
-PAPER_S_MAX: Final = 600.0
-PAPER_P99_MS_MAX: Final = 25.0
-STOP_S_MAX: Final = 5.0
-SHORT_PAPER_HOURS_N: Final = 96
 SHORT_EVENTS_N: Final = 5_000
 HELP_RUNS_N: Final = 5
 Step = Callable[[Result], None]
@@ -144,35 +139,12 @@ def single_events(result: Result) -> None:
 
 def paper_short(result: Result) -> None:
     """Measure four days of paper trading."""
-    _paper(result, SHORT_PAPER_HOURS_N)
+    paper.show(result, figures("paper", paper.SHORT_HOURS_N, SYMBOLS_N))
 
 
 def paper_whole(result: Result) -> None:
     """Measure thirty days of paper trading."""
-    _paper(result, PAPER_HOURS_N)
-
-
-def _paper(result: Result, hours_n: int) -> None:
-    found = figures("paper", hours_n, SYMBOLS_N)
-    rate = found["hours"] / found["trading_s"]
-    month_s = PAPER_HOURS_N / rate
-    result.targets.append(Target("paper: 30 days of 30 symbols", month_s, "s", PAPER_S_MAX))
-    result.targets.append(Target("paper: event to durable block, 99 %", found["p99_ms"], "ms", PAPER_P99_MS_MAX))
-    result.targets.append(Target("paper: SIGTERM to the end", found["stop_s"], "s", STOP_S_MAX))
-    rows: list[list[Cell]] = [
-        ["hours a second", rate, PAPER_S_MAX / month_s],
-        ["event to durable block, median, ms", found["p50_ms"], PAPER_P99_MS_MAX / found["p50_ms"]],
-        ["event to durable block, 99 %, ms", found["p99_ms"], PAPER_P99_MS_MAX / found["p99_ms"]],
-        ["stop, s", found["stop_s"], STOP_S_MAX / found["stop_s"]],
-        ["start of the process, s", found["start_s"], ""],
-        ["memory, MB a virtual day", found["mb_a_day"], ""],
-    ]
-    note = (
-        f"The daemon as a process on a stepped local Kraken: {found['hours']:,.0f} hours of {SYMBOLS_N} symbols, books and bars over WebSocket, "
-        f"trend bundle, simulated fills, one block and one transaction an event; beside it {found['answers']:,.0f} answers to two readers of its "
-        f"API and an event stream. Latencies are over its last {found['blocks']:,.0f} blocks. `times the promise`: above 1 it is kept."
-    )
-    result.tables.append(Table("Paper trading", ["what", "figure", "times the promise"], rows, note))
+    paper.show(result, figures("paper", paper.MONTH_HOURS_N, SYMBOLS_N))
 
 
 # ---- the same rule elsewhere -----------------------------------------------------------------------------------
