@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 SCRIPTS = [
     "reports/static/report.js",
     "reports/static/quality/quality.js",
