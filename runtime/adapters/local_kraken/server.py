@@ -71,7 +71,7 @@ class Venue:
 
     def application(self) -> web.Application:
         """Return the routes."""
-        app = web.Application(middlewares=[_only_loopback])
+        app = web.Application(middlewares=[_without_those_who_left, _only_loopback])
         app.router.add_get("/0/public/{endpoint}", self._public)
         app.router.add_get("/v2", self._socket)
         app.router.add_route("*", "/0/{other:.*}", self._unknown)
@@ -181,6 +181,19 @@ class Venue:
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         return await self.hub.handle(request)
+
+
+@web.middleware
+async def _without_those_who_left(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """End a request quietly when its client has gone: to the venue that is no error."""
+    try:
+        return await handler(request)
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response()  # for the framework, which cannot deliver it either and says so at debug level
 
 
 @web.middleware
