@@ -48,10 +48,8 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_anchor(path: Path, anchor: Anchor, *, sync_name: bool = True) -> None:
-    """Replace the anchor file: write beside it, sync, rename, sync the folder.
-
-    Without the last step a power loss may leave the anchor before it, whole: one that lags, which is allowed.
+def write_anchor(path: Path, anchor: Anchor) -> None:
+    """Replace the anchor file durably: write beside it, sync, rename, sync the folder.
 
     Raises:
         EnvironmentFailure: the folder cannot be written.
@@ -70,8 +68,7 @@ def write_anchor(path: Path, anchor: Anchor, *, sync_name: bool = True) -> None:
                 raise OSError(errno.ENOSPC, f"{written_n} of {len(content)} bytes written")
             full_sync(file.fileno())
         temporary.replace(path)
-        if sync_name:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as e:
         raise EnvironmentFailure(
             f"cannot write the head anchor {path}: {e.strerror or e}",

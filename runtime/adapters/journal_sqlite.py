@@ -14,11 +14,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, sync_folder, write_anchor
+from runtime.adapters.anchor import ANCHOR_NAME, Anchor, read_anchor, write_anchor
 from runtime.adapters.journal_file import (
     cannot_open,
     connect,
@@ -40,9 +39,6 @@ from runtime.ports import Head
 
 JOURNAL_NAME: Final = RUN_JOURNAL
 READ_ROWS_N: Final = 1_000
-NAME_EVERY_N: Final = 256
-"""With every so many appends, and at the end, the anchor's place in its folder is synced as well; until then a power loss may bring
-back an earlier anchor, whole. It lags then, which is allowed, and an append takes two syncs instead of three."""
 
 _COLUMNS: Final = ", ".join(Block._fields)
 _INSERT: Final = f"INSERT INTO block ({_COLUMNS}) VALUES ({', '.join('?' * len(Block._fields))})"  # noqa: S608  our own column names
@@ -57,7 +53,6 @@ class SqliteJournal:
         self._connection = connection
         self._lock_fd = lock_fd
         self._closed = False
-        self._appends_n = 0
         with translated(path):
             account_id, mode_id, self._genesis, stored_hash = read_genesis(path, connection)
         self._owner = (account_id, mode_id)
@@ -177,8 +172,7 @@ class SqliteJournal:
                     self._connection.execute("ROLLBACK")
                 raise
         self._head = head
-        self._appends_n += 1
-        self._write_anchor(sync_name=self._appends_n % NAME_EVERY_N == 0)
+        self._write_anchor()
 
     def head(self) -> Head:
         """Return the last durable block; a reader sees what another process committed meanwhile."""
@@ -208,8 +202,6 @@ class SqliteJournal:
             if self._lock_fd is not None:
                 with translated(self._path):
                     fold_wal(self._connection)
-                with suppress(OSError):  # a folder that is gone has no anchor to lag
-                    sync_folder(self._path.parent)
         finally:
             self._connection.close()
             if self._lock_fd is not None:
@@ -225,8 +217,8 @@ class SqliteJournal:
             raise damaged(self._path, "its last block has a cell of the wrong type")
         return head
 
-    def _write_anchor(self, *, sync_name: bool = True) -> None:
-        write_anchor(self._path.with_name(ANCHOR_NAME), Anchor(self._genesis_hash, self._head), sync_name=sync_name)
+    def _write_anchor(self) -> None:
+        write_anchor(self._path.with_name(ANCHOR_NAME), Anchor(self._genesis_hash, self._head))
 
     def _check_anchor(self, anchor: Anchor | None) -> None:
         if anchor is None:

@@ -55,16 +55,6 @@ def test_readers_see_a_live_writer(path: Path) -> None:
     late.close()
 
 
-def test_rows_thrown_away_after_closing_are_no_damage(path: Path) -> None:
-    """Ctrl-C closes the journal first and forgets what was half read afterwards."""
-    written(path, BLOCKS)
-    reader = SqliteJournal.open(path)
-    rows = reader.read()
-    assert next(rows) == BLOCKS[0]
-    reader.close()
-    rows.close()  # type: ignore[attr-defined]  # a generator, which ends here and says nothing
-
-
 def test_a_writer_goes_on_where_a_reader_kept_the_log(path: Path) -> None:
     writer = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
     writer.append(BLOCKS[:5])
@@ -186,7 +176,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_finished_is_not_left_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_path: Path, _anchor: Anchor, *, sync_name: bool) -> None:
+    def fail(_path: Path, _anchor: Anchor) -> None:
         raise EnvironmentFailure("disk full", expected="space", action="make space")
 
     monkeypatch.setattr("runtime.adapters.journal_sqlite.write_anchor", fail)
@@ -245,7 +235,7 @@ def test_an_anchor_that_cannot_be_written_is_raised_after_the_blocks_are_durable
 ) -> None:
     journal = SqliteJournal.create(path, GENESIS, account_id=1, mode_id=1)
 
-    def fail(_path: Path, _anchor: Anchor, *, sync_name: bool) -> None:
+    def fail(_path: Path, _anchor: Anchor) -> None:
         raise EnvironmentFailure("disk full", expected="space", action="make space")
 
     monkeypatch.setattr("runtime.adapters.journal_sqlite.write_anchor", fail)
