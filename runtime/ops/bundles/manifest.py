@@ -6,6 +6,7 @@ See docs/reference/bundle.md.
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +16,7 @@ from runtime.ops.bundles.refusal import BundleRefused, Reason
 from runtime.policy import HEX, PairRules, first_problem
 
 FORMAT: Final = 1
+EXPECTED: Final = f"a manifest of format {FORMAT} in canonical JSON"
 MANIFEST_NAME: Final = "manifest.json"
 SIGNATURE_NAME: Final = "signature"
 DESCRIPTION_NAME: Final = "description.json"
@@ -149,29 +151,46 @@ class Manifest(_Frozen):
         return f"{self.name}-{self.digest[:12]}"
 
 
+def signer_of(content: bytes) -> str:
+    """Return the key that a manifest names as its signer: all that is read of it before its signature holds.
+
+    Raises:
+        BundleRefused: the bytes are no JSON object that names a key.
+    """
+    raw = _json(content)
+    signer = raw.get("signer") if isinstance(raw, dict) else None
+    if not isinstance(signer, str) or not re.fullmatch(HEX, signer):
+        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} names no signer", expected=EXPECTED)
+    return signer
+
+
+def _json(content: bytes) -> object:
+    try:
+        raw: object = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} is not JSON", expected=EXPECTED) from e
+    return raw
+
+
 def parse_manifest(content: bytes) -> Manifest:
     """Return the manifest of a file's bytes.
 
     Raises:
         BundleRefused: not JSON, of another format, not a manifest, or not in canonical form.
     """
-    expected = f"a manifest of format {FORMAT} in canonical JSON"
-    try:
-        raw = json.loads(content)
-    except (ValueError, RecursionError) as e:
-        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} is not JSON", expected=expected) from e
+    raw = _json(content)
     found = raw.get("format_n") if isinstance(raw, dict) else None
     if isinstance(found, int) and found != FORMAT:
         raise BundleRefused(Reason.INCOMPATIBLE, f"a bundle of format {found}", expected=f"format {FORMAT}")
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as e:
-        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME}: {first_problem(e)}", expected=expected) from e
+        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME}: {first_problem(e)}", expected=EXPECTED) from e
     if manifest.canonical() != content:
-        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} is not in canonical form", expected=expected)
+        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} is not in canonical form", expected=EXPECTED)
     paths = [file.path for file in manifest.files]
     if paths != sorted(set(paths)):
-        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} names files twice or out of order", expected=expected)
+        raise BundleRefused(Reason.MALFORMED, f"{MANIFEST_NAME} names files twice or out of order", expected=EXPECTED)
     if sum(file.bytes_n for file in manifest.files) > TOTAL_BYTES_MAX:
         raise BundleRefused(Reason.TOO_LARGE, "the files together", expected=f"at most {TOTAL_BYTES_MAX} bytes")
     return manifest

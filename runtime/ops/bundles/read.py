@@ -164,8 +164,8 @@ def open_sealed(path: Path, trusted: Mapping[str, TrustedKey]) -> SealedBundle:
     if m.SIGNATURE_NAME not in found:
         raise BundleRefused(Reason.UNSIGNED, f"{path.name} has no signature", expected="a signed bundle")
     signature = _read(path, m.SIGNATURE_NAME, SIGNATURE_BYTES, found)
+    _check_signature(m.signer_of(manifest_bytes), manifest_bytes, signature, trusted)
     manifest = m.parse_manifest(manifest_bytes)
-    _check_signature(manifest, manifest_bytes, signature, trusted)
     listed = {file.path: file for file in manifest.files}
     extra = sorted(set(found) - set(listed) - {m.MANIFEST_NAME, m.SIGNATURE_NAME})
     if extra:
@@ -223,17 +223,15 @@ def _read(path: Path, name: str, bytes_max: int, found: Mapping[str, int]) -> by
     return content
 
 
-def _check_signature(manifest: m.Manifest, content: bytes, signature: bytes, trusted: Mapping[str, TrustedKey]) -> None:
-    if manifest.signer not in trusted:
+def _check_signature(signer: str, content: bytes, signature: bytes, trusted: Mapping[str, TrustedKey]) -> None:
+    if signer not in trusted:
         known = ", ".join(key[:12] for key in trusted) or "none"
-        raise BundleRefused(
-            Reason.UNKNOWN_KEY, f"signed with {manifest.signer}", expected=f"a trusted key (this home trusts {known})"
-        )
+        raise BundleRefused(Reason.UNKNOWN_KEY, f"signed with {signer}", expected=f"a trusted key (this home trusts {known})")
     form = SIGNATURE.fullmatch(signature)  # exactly one form: no byte of a bundle can change unnoticed
-    if form is None or not is_signed(manifest.signer, form[1].decode(), content):
+    if form is None or not is_signed(signer, form[1].decode(), content):
         raise BundleRefused(
             Reason.ALTERED,
-            f"{m.MANIFEST_NAME} is not what the key {manifest.signer[:12]} signed",
+            f"{m.MANIFEST_NAME} is not what the key {signer[:12]} signed",
             expected="a manifest and its signature, both untouched",
         )
 

@@ -125,6 +125,32 @@ def test_a_changed_manifest_is_refused(original: tuple[Path, Path], bundle: Path
     assert refused(original, bundle).reason is Reason.ALTERED
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"admits":["paper"]', b'"admits":["live"]'),
+        (b'"format_n":1', b'"format_n":2'),
+        (b'"grid_h":4', b'"grid_h":4,"surprise":1'),
+        (b'"grid_h":4', b'"grid_h": 4'),
+        (b'"grid_h":4', b'"grid_h":"four"'),
+    ],
+)
+def test_nothing_of_a_manifest_is_interpreted_before_its_signature_holds(
+    original: tuple[Path, Path], bundle: Path, old: bytes, new: bytes
+) -> None:
+    path = bundle / m.MANIFEST_NAME
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    assert refused(original, bundle).reason is Reason.ALTERED
+
+
+@pytest.mark.parametrize("signer", [1, None, "", "x" * 64, "0" * 63, ["0" * 64]])
+def test_a_manifest_that_names_no_key_is_malformed(original: tuple[Path, Path], bundle: Path, signer: object) -> None:
+    resign(bundle, set_in("signer", value=signer))
+    assert refused(original, bundle).reason is Reason.MALFORMED
+
+
 def test_a_changed_signature_is_refused(original: tuple[Path, Path], bundle: Path) -> None:
     (bundle / m.SIGNATURE_NAME).write_text("0" * 128 + "\n")
     assert refused(original, bundle).reason is Reason.ALTERED
