@@ -24,6 +24,7 @@ MEANING: Final = {
     "latency": "times of decisions, fills and expiries",
     "fill": "prices and quantities of the book, the venue's answers",
     "fee": "maker or taker, later fee schedules",
+    "mark": "last quotes of the unfinished hour, against the last bars' closes",
 }
 
 

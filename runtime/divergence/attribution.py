@@ -28,9 +28,9 @@ class CauseAmount(_Frozen):
     """What one cause changed.
 
     Attributes:
-        cause: `data`, `restart`, `operator`, `latency`, `fill` or `fee`.
+        cause: `data`, `restart`, `operator`, `latency`, `fill`, `fee` or `mark`.
         amount_e8: portfolio value at the end with it less the value without it, base currency.
-        value_e8: the value with it and all causes before it.
+        value_e8: the value with it and all causes before it; up to `fee` at the close of the last bars.
         orders_n: orders whose existence, size, price, time or fee it changed.
         left_out_n: events of the journal that the run with it could not take, for example a withdrawal of cash that it does not have.
     """
@@ -147,13 +147,14 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
         runs.append(backdrop.run(stage))
         report("runs", len(runs), len(Stage))
     backtest, paper = runs[0], runs[-1]
+    values = [run.value_e8 if stage == Stage.MARK else run.bar_value_e8 for stage, run in zip(Stage, runs, strict=True)]
     same = paper.state.tobytes() == period.final.tobytes()
     orders = _orders(period.genesis, runs)
     causes = tuple(
         CauseAmount(
             cause=CAUSES[stage],
-            amount_e8=runs[stage].value_e8 - runs[stage - 1].value_e8,
-            value_e8=runs[stage].value_e8,
+            amount_e8=values[stage] - values[stage - 1],
+            value_e8=values[stage],
             orders_n=sum(CAUSES[stage] in order.causes for order in orders),
             left_out_n=runs[stage].left_out_n,
         )

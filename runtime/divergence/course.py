@@ -11,9 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.core import simulate, step
+from runtime.core import ledger, simulate, step
 from runtime.core.codes import EV_BARS, EV_FILL, EV_ORDER, EV_POLICY, O_CANCELLING, O_NEW
-from runtime.core.ledger import portfolio_value
 from runtime.core.records import BAR, CLUSTER, FORECAST, INSTRUMENTS, RECORD_TYPES
 from runtime.engine import new_out
 from runtime.event import Event
@@ -110,6 +109,7 @@ class Course:
         self._genesis, self._venue, self._keep = genesis, venue, keep
         self._out = new_out(OUT_ROWS_N)
         self._places: dict[int, _Place] = {}
+        self._bar_marks = self.state[0]["positions"]["mark_e8"].copy()
         # as bytes: NumPy copies a record field by field, which takes a hundred times as long
         self._bytes, self._before = self.state.view(np.uint8), self.state.view(np.uint8).copy()
         self._none = (np.zeros(INSTRUMENTS, BAR), np.zeros(INSTRUMENTS, FORECAST), np.zeros(INSTRUMENTS, CLUSTER))
@@ -128,7 +128,16 @@ class Course:
     @property
     def value_e8(self) -> int:
         """Portfolio value in the base currency: cash and marked positions."""
-        return int(portfolio_value(self.state[0]))
+        return int(ledger.portfolio_value(self.state[0]))
+
+    @property
+    def bar_value_e8(self) -> int:
+        """The same with every position marked at its last bar's close, as a backtest marks it: quotes since then left out."""
+        marked = self.state.copy()
+        marked[0]["positions"]["mark_e8"] = self._bar_marks
+        for s in range(INSTRUMENTS):
+            ledger.revalue(self.policy[0], marked[0], s)
+        return int(ledger.portfolio_value(marked[0]))
 
     def open_order(self, key: Key) -> int:
         """Return the number of an order if it is open, else 0."""
@@ -231,6 +240,9 @@ class Course:
         except (ValueError, OverflowError, ZeroDivisionError):
             np.copyto(self._bytes, self._before)
             raise
+        if event is not None and event.bars is not None:
+            present = bars["present_n"] > 0
+            self._bar_marks[present] = self.state[0]["positions"]["mark_e8"][present]
         counts = self._out.n[0]
         for row in self._out.order_request[: counts["order_request"]]:
             if row["status_id"] == O_NEW:

@@ -1,4 +1,4 @@
-"""From a pure backtest to the journal in six steps: each run takes one more cause from the journal, the last is the journal.
+"""From a pure backtest to the journal in seven steps: each takes one more cause from the journal, the last two are the journal.
 
     backtest    bars of record at their closing time, fills of the modelled venue, no downtime, no operator
     + data      bars, quotes and forecasts as they were seen live
@@ -7,8 +7,10 @@
     + latency   the times of decisions, of first fills and of expiries; the clock's skew
     + fill      quantities and prices of the fills, and what the venue answered
     + fee       maker or taker, and the fee schedules of later profiles: this run is the journal
+    + mark      the same run, its positions marked at the last quotes of an hour that is not over
 
 What a cause is worth is how much the portfolio's value at the end changes with its step, so the causes add up by construction.
+Up to `fee` positions are marked at the close of their last bar, as in a backtest, which has no other price.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class Stage(IntEnum):
     LATENCY = 4
     FILL = 5
     FEE = 6
+    MARK = 7
 
 
 CAUSES: Final = {stage: stage.name.lower() for stage in Stage if stage}
@@ -229,7 +232,7 @@ class Backdrop:
         Raises:
             ValueError, OverflowError: the core refuses what no other course of things can make impossible.
         """
-        if stage == Stage.FEE:
+        if stage >= Stage.FEE:
             return self.paper
         period = self.period
         state = period.state if stage >= Stage.FILL else unanswered(period.state)

@@ -55,6 +55,7 @@ def test_every_cause_and_the_sum_are_shown(home: Path, capsys: Out) -> None:
         "latency",
         "fill",
         "fee",
+        "mark",
         "sum",
         "unexplained     0.00000000",
     ):

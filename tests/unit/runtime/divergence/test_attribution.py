@@ -152,12 +152,41 @@ def test_a_bar_that_came_too_late_is_data(inputs: RunInputs, fills: list[np.void
     assert set(blamed(report(inputs, Plant(seen=seen)))) == {"data"}
 
 
-def test_a_quote_that_moved_is_data(inputs: RunInputs) -> None:
-    """A mark that no bar has."""
-    period = {HOURS - 1: lambda at_t: [ev.quote(at_t, s, 10**6, 10**6 + 2, moved=True) for s in range(6)]}
-    found = report(inputs, Plant(after=period))
+def quotes(inputs: RunInputs, hour: int, share_ppm: int) -> Plant:
+    """Return quotes of every instrument after an hour's bars, at a share of the hour's closes."""
+    closes = inputs.bars[hour]["close_e8"][:6].tolist()
+    prices = [close * share_ppm // 10**6 for close in closes]
+    return Plant(after={hour: lambda at_t: [ev.quote(at_t + 1, s, p, p + 2, moved=True) for s, p in enumerate(prices)]})
+
+
+def test_a_quote_that_decides_is_data(inputs: RunInputs) -> None:
+    """A fall within an hour, at which positions are sold that the bars would have kept."""
+    found = report(inputs, quotes(inputs, HOURS // 2, 500_000))
     assert set(blamed(found)) == {"data"}
-    assert blamed(found)["data"] < 0
+    assert next(cause.orders_n for cause in found.causes if cause.cause == "data") > 0
+
+
+@pytest.mark.parametrize("share_ppm", [995_000, 1_004_000])
+def test_quotes_of_an_unfinished_hour_are_marks_and_cost_nothing(inputs: RunInputs, share_ppm: int) -> None:
+    """A run that stops within an hour is marked at its last quotes, its backtest at the last bars: no cause of what was done."""
+    plant = quotes(inputs, HOURS - 1, share_ppm)
+    period = read_period(inputs.genesis, PaperDesk(inputs, plant).run())
+    found = report(inputs, plant)
+    held = period.final[0]["positions"][:6]
+    closes = inputs.bars[-1]["close_e8"][:6]
+    rows = zip(held["qty_e8"].tolist(), held["mark_e8"].tolist(), closes.tolist(), strict=True)
+    expected = sum(qty * mark // 10**8 - qty * close // 10**8 for qty, mark, close in rows if qty)
+    assert expected != 0
+    assert {name: amount for name, amount in blamed(found).items() if amount} == {"mark": expected}
+    assert found.causes[-1].cause == "mark"
+    assert found.causes[-1].orders_n == 0
+    assert found.causes[-1].value_e8 == found.paper_value_e8
+    assert found.causes[-2].value_e8 == found.backtest_value_e8
+
+
+def test_a_quote_before_the_last_bars_leaves_no_mark(inputs: RunInputs) -> None:
+    """The next bar of the instrument marks it in both runs."""
+    assert "mark" not in blamed(report(inputs, quotes(inputs, HOURS - 2, 999_900)))
 
 
 def test_a_delayed_fill_is_latency(inputs: RunInputs, fills: list[np.void]) -> None:
@@ -390,7 +419,7 @@ def test_a_withdrawal_that_the_backtest_cannot_make_is_told(inputs: RunInputs) -
     }
     found = report(inputs, Plant(after=after))
     assert found.left_out_n == 1
-    assert [cause.left_out_n for cause in found.causes] == [1, 1, 0, 0, 0, 0]
+    assert [cause.left_out_n for cause in found.causes] == [1, 1, 0, 0, 0, 0, 0]
     assert set(blamed(found)) == {"operator"}
 
 
