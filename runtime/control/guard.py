@@ -5,8 +5,10 @@ One plain ASGI layer: it costs microseconds, and it holds for event streams and 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 from runtime.control.metrics import RequestCounts
@@ -25,6 +27,10 @@ Ready = Callable[[str], tuple[str, bytes] | None]
 OPEN_TO_ALL: Final = frozenset({("GET", "/healthz"), ("POST", "/session")})
 """Needs no credentials: a sign of life, and the place where credentials are made."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CLOSE: Final = (b"connection", b"close")
+DRAIN_BYTES_MAX: Final = 8 * 2**20
+DRAIN_S: Final = 1.0
+"""How much of a refused body is read and thrown away, so that who sends first and reads then sees the answer."""
 SECURITY_HEADERS: Final[Headers] = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -83,7 +89,7 @@ class Guard:
                 body = await self._body(scope, receive)
             except Refused as refused:
                 content = refused.problem.model_dump_json().encode("utf-8", "backslashreplace")
-                await _say(answer, refused.status, content, refused.headers)
+                await _say(answer, refused.status, content, refused.headers, receive if CLOSE in refused.headers else None)
                 return
             known = self._ready(asked(scope["path"], scope["query_string"])) if scope["method"] == "GET" else None
             if known is not None:
@@ -157,7 +163,7 @@ class Guard:
         while True:
             message = await receive()
             if message["type"] != "http.request":  # the client left: half a request must do nothing
-                raise _no(400, "usage", "half a body", "a whole one", "send it again", close=True)
+                raise _no(400, "usage", "half a body", "a whole one", "send it again")
             body += message.get("body", b"")
             if len(body) > most:
                 raise _too_large(f"more than {most} bytes", most)
@@ -189,7 +195,7 @@ def too_many_failures() -> Refused:
 
 def _no(status: int, kind: str, got: str, expected: str, action: str, *, close: bool = False) -> Refused:
     problem = Problem(kind=kind, got=got, expected=expected, action=action)
-    return Refused(status, problem, [(b"connection", b"close")] if close else None)
+    return Refused(status, problem, [CLOSE] if close else None)
 
 
 def _too_large(got: str, most: int) -> Refused:
@@ -210,10 +216,26 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _say(send: Send, status: int, content: bytes, headers: Headers) -> None:
+async def _say(send: Send, status: int, content: bytes, headers: Headers, rest: Receive | None = None) -> None:
+    """Answer; with the `rest` of a refused body, end the connection only when that has come, or enough of it."""
     about = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": about})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": "http.response.body", "body": content, "more_body": rest is not None})
+    if rest is not None:  # bytes that lie unread when a socket closes reset it, and the answer is lost on its way
+        await _drain(rest)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    """Read and drop what is left of a body: at most `DRAIN_BYTES_MAX`, for at most `DRAIN_S` and the request's own deadline."""
+    left_n = DRAIN_BYTES_MAX
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while left_n > 0:
+                message = await receive()
+                left_n -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def asked(path: str, query: bytes) -> str:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from runtime.control.guard import DRAIN_BYTES_MAX, DRAIN_S
 from runtime.control.settings import ControlSettings
 from tests.support.control import FAST, TOKEN, Served, served
 
@@ -102,6 +103,46 @@ def test_a_chunked_body_is_cut_off_at_the_limit(api: Served) -> None:
         content = answered(s)
         assert sent < 10_000 * 4_096, "the server must not read on for ever"
         assert status_of(content) in {0, 413}  # 0: the reset overtook the answer
+
+
+@pytest.mark.parametrize(
+    ("framing", "kind", "status"),
+    [
+        ("Content-Length: 5000000", "application/json", 413),
+        ("Transfer-Encoding: chunked", "application/json", 413),
+        ("Transfer-Encoding: chunked", "text/plain", 415),
+    ],
+)
+def test_who_sends_too_much_first_and_reads_then_sees_why(api: Served, framing: str, kind: str, status: int) -> None:
+    """What arrives after the refusal is read and thrown away: closing on unread bytes would reset the answer away."""
+    part = b"\r\n".join([b"186a0", b" " * 100_000, b""]) if "chunked" in framing else b" " * 100_000
+    with connect(api) as s:
+        s.sendall(head(api, "POST /runtime/kill HTTP/1.1", f"Content-Type: {kind}", framing))
+        for _ in range(50):
+            s.sendall(part)
+        s.sendall(b"0\r\n\r\n" if "chunked" in framing else b"")
+        content = s.recv(65_536)
+        assert status_of(content) == status
+        assert s.recv(1) == b"", "and the connection ends, without a reset"
+
+
+def test_a_refused_client_that_goes_on_for_ever_is_cut_off(api: Served) -> None:
+    with connect(api) as s:
+        s.sendall(head(api, "POST /runtime/kill HTTP/1.1", "Content-Type: application/json", "Content-Length: 99999999999"))
+        with pytest.raises(ConnectionError):
+            send_often(s, b" " * 65_536, 10 * DRAIN_BYTES_MAX // 65_536, 0)
+
+
+def test_a_refused_client_that_trickles_gets_no_more_time(api: Served, hasty: Served) -> None:
+    for served_by, most_s in ((api, DRAIN_S + 1.5), (hasty, HASTY.read_s + 0.5)):
+        with connect(served_by) as s:
+            s.sendall(
+                head(served_by, "POST /runtime/kill HTTP/1.1", "Content-Type: application/json", "Content-Length: 9999999")
+            )
+            started = time.monotonic()
+            with pytest.raises(ConnectionError):
+                send_often(s, b" ", 1_000, 0.02)
+            assert time.monotonic() - started < most_s
 
 
 def test_a_chunked_body_within_the_limit_is_a_body(api: Served) -> None:
