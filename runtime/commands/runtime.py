@@ -171,8 +171,14 @@ def kill(
     json: Json = False,
 ) -> None:
     """Throw the kill switch: no new risk, resting orders are withdrawn; positions stay until they are sold."""
+    from runtime.home import home_path
+
     body: JsonObject = {"on": not release, "confirm": "RELEASE" if release else "HALT", "reason": _words(reason)}
-    _told(_command(home, "/runtime/kill", body), "kill switch released" if release else "kill switch thrown", json)
+    client = _client(home_path(home))
+    before = _killed(client)
+    done = "kill switch released" if release else "kill switch thrown"
+    receipt = client.post("/runtime/kill", body, _command_id())
+    _told(receipt, f"{done}, which it was already" if before and not release else done, json)
 
 
 @runtime.command()
@@ -183,9 +189,9 @@ def profile(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Govern the running account by another profile version, from the next block on."""
+    """Govern the running account by a stored profile version, from the next block on; an older one, or a preset, may govern again."""
     from runtime.home import home_path
-    from runtime.policy import PRESETS, parse_version
+    from runtime.policy import parse_version
     from runtime.profiles.store import find_version
 
     folder = home_path(home)
@@ -198,21 +204,22 @@ def profile(
             ) from e
     else:
         version = find_version(folder, name)
-    if version.profile.name in PRESETS:
-        raise UsageError(
-            f"{version.profile.name} is a preset, which never changes and continues nothing",
-            expected="a profile of your own",
-            action=f"make one: `ballast policy set mine --from {version.profile.name} FIELD=VALUE --author YOU --note WHY`",
-        )
     client = _client(folder)
     base = client.get("/runtime/status").get("profile")
     body = {
-        "profile": version.profile.model_dump(mode="json"),
+        "version": version.model_dump(mode="json"),
         "note": _words(reason),
         "base_digest": base.get("policy_digest", "") if isinstance(base, dict) else "",
     }
     receipt = client.post("/risk/profile/update", body, _command_id())
-    _told(receipt, f"{version.profile.name}@{version.profile.version} governs", json)
+    governs = receipt.get("profile")
+    if not isinstance(governs, dict):
+        raise EnvironmentFailure(
+            f"block {receipt.get('seq_n')} does not say which profile governs",
+            expected="a receipt of this version's control API",
+            action="see `ballast runtime status`",
+        )
+    _told(receipt, f"{governs.get('name')}@{governs.get('version')} governs, digest {governs.get('policy_digest')}", json)
 
 
 @runtime.command()
@@ -295,10 +302,13 @@ def _client(home: Path) -> ControlClient:
     return ControlClient(endpoint)
 
 
-def _command(home: Path | None, path: str, body: JsonObject) -> JsonObject:
-    from runtime.home import home_path
-
-    return _client(home_path(home)).post(path, body, _command_id())
+def _killed(client: ControlClient) -> bool:
+    """Return whether the kill switch is on; where that cannot be read, throwing it must not wait for it."""
+    try:
+        switches = client.get("/runtime/status").get("switches")
+    except EnvironmentFailure:
+        return False
+    return isinstance(switches, dict) and switches.get("kill_on") is True
 
 
 def _command_id() -> str:

@@ -163,7 +163,7 @@ class Lineage(Answer):
     block_hash: str = Field(description="SHA-256, hex")
     genesis_hash: str = Field(description="SHA-256 of what the chain starts from, hex")
     policy_digest: str = Field(description="profile in force, SHA-256, hex")
-    profile_version_n: int = Field(description="how many versions had governed this chain before")
+    profile_version_n: int = Field(description="version of the profile in force; 0: the one of the genesis")
     bundle: BundleRef = Field(description="what made the forecasts")
     feature_digest: str = Field(description="features of the forecast, SHA-256, hex; empty: no forecast")
     dataset_hash: str = Field(description="dataset that the genesis names, SHA-256, hex")

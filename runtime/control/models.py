@@ -32,6 +32,14 @@ class Problem(Answer):
     receipt: Receipt | None = Field(default=None, description="of a command that the desk refused")
 
 
+class Governing(Answer):
+    """A profile version that governs, as it is in the store."""
+
+    name: str = Field(description="its name")
+    version: int = Field(description="its own version")
+    policy_digest: str = Field(description="SHA-256 of its canonical JSON, hex")
+
+
 class Receipt(Answer):
     """What became of a command; the same Idempotency-Key is carried out once and answers the same receipt."""
 
@@ -40,6 +48,9 @@ class Receipt(Answer):
     at_t: int = Field(description="the block's time, seconds UTC")
     reason: str = Field(description="why it was refused, or what it changed")
     command_id: str = Field(description="the Idempotency-Key")
+    profile: Governing | None = Field(
+        default=None, description="of an update that was carried out: what governs from its block on"
+    )
 
 
 class Health(Answer):
@@ -68,7 +79,7 @@ class ProfileRef(Answer):
 
     name: str = Field(description="its name")
     version: int = Field(description="its own version")
-    version_n: int = Field(description="how many versions have governed this chain; 0: the one of the genesis")
+    version_n: int = Field(description="the same, as the chain counts")
     policy_digest: str = Field(description="SHA-256 of its canonical JSON, hex: base_digest of an update")
 
 

@@ -21,9 +21,10 @@ from runtime.control.app import Desk
 from runtime.control.demand_worker import Task, bundle_here
 from runtime.control.guard import Refused, too_many_failures, unauthorised
 from runtime.control.metrics import exposition
+from runtime.control.profile_updates import Updates
 from runtime.control.schema import request_body
 from runtime.control.security import COOKIE, Caller
-from runtime.control.writes import carry_out, next_version
+from runtime.control.writes import carry_out
 from runtime.errors import DataError
 from runtime.policy import first_problem
 from runtime.profiles.leaves import json_schema
@@ -221,6 +222,9 @@ async def _explained(desk: Desk, kind: str, signal_id: int) -> bytes:
 
 
 def _add_commands(app: FastAPI, desk: Desk) -> None:
+    sources = desk.sources
+    updates = Updates(sources.home, lambda: sources.tables.notes(1_000), sources.now_t)
+
     async def send(request: Request, key: str, model: type[Body], make: Callable[[Body, str], c.Command]) -> m.Receipt:
         body = await _body(request, model)
         desk.view()  # no command before there is a desk
@@ -260,8 +264,7 @@ def _add_commands(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     async def update(request: Request, key: Key) -> m.Receipt:
         def command(body: w.ProfileUpdate, actor: str) -> c.Command:
-            sources = desk.sources
-            version = next_version(body, desk.view(), lambda: sources.tables.notes(1_000), sources.now_t())
+            version = updates.version(key, body, desk.view().profile)
             return c.UpdateProfile(actor=actor, command_id=key, reason=body.note, version=version, base_digest=body.base_digest)
 
         return await send(request, key, w.ProfileUpdate, command)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from runtime.control.models import Answer, ProfileRef
-from runtime.policy import HEX, RiskProfile
+from runtime.policy import HEX, ProfileVersion, RiskProfile
 
 REASON: str = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$"
 """One line that prints: no control characters, no marks that turn text around."""
@@ -45,11 +45,23 @@ class KillSwitch(Reason):
 
 
 class ProfileUpdate(Request):
-    """Govern by another profile from the next block on; version and time are set by the daemon."""
+    """Govern by another profile from the next block on: a stored version as it is, or settings that become the next version."""
 
-    profile: RiskProfile = Field(description="all settings; its bounds are in the schema")
+    version: ProfileVersion | None = Field(
+        default=None, description="a version of the store of profiles, whole: it governs with its own number and digest"
+    )
+    profile: RiskProfile | None = Field(
+        default=None,
+        description="instead: all settings; the store numbers and dates them as the next version of that name, and keeps it",
+    )
     note: str = Field(min_length=1, max_length=500, pattern=REASON, description="why, in a sentence; journaled")
-    base_digest: str = Field(pattern=HEX, description="policy digest that the change was made from")
+    base_digest: str = Field(pattern=HEX, description="policy digest that the change was made from: the one in force")
+
+    @model_validator(mode="after")
+    def _one(self) -> ProfileUpdate:
+        if (self.version is None) == (self.profile is None):
+            raise ValueError("give either version, a stored one, or profile, the settings of a new one")
+        return self
 
 
 class BundleChoice(Reason):

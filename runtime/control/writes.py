@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from pydantic import ValidationError
-
-from runtime.adapters.live_reader import NoteRow
 from runtime.control.guard import Refused
-from runtime.control.models import Problem
+from runtime.control.models import Governing, Problem
 from runtime.control.models import Receipt as ReceiptOut
-from runtime.control.write_models import ProfileUpdate
-from runtime.core.codes import EV_POLICY
 from runtime.errors import DataError, GateError, UsageError
-from runtime.policy import PRESETS, ProfileVersion
-from runtime.profiles.store import NAME
-from runtime.trading.commands import Command, Receipt
-from runtime.trading.view import RuntimeView
+from runtime.trading.commands import Command, Receipt, UpdateProfile
 
 KEYS_KEPT_N: Final = 10_000
 Submit = Callable[[Command], Future[Receipt]]
-Notes = Callable[[], Sequence[NoteRow]]
 
 
 class Keys:
@@ -83,6 +73,10 @@ async def carry_out(command: Command, submit: Submit, wait_s: float) -> ReceiptO
             "gate", receipt.reason, "a command that the desk accepts now", "look at the status, then decide anew"
         )
         raise Refused(409, problem.model_copy(update={"receipt": answer}))
+    if isinstance(command, UpdateProfile):  # what the desk took, which the same key always is
+        taken = command.version
+        named = Governing(name=taken.profile.name, version=taken.profile.version, policy_digest=taken.policy_digest)
+        return answer.model_copy(update={"profile": named})
     return answer
 
 
@@ -96,39 +90,3 @@ def _problem(kind: str, got: str, expected: str, action: str) -> Problem:
 def _unknown(got: str) -> Problem:
     action = "repeat the request with the same Idempotency-Key: it is carried out once at most, and answers what became of it"
     return _problem("unknown-outcome", got, "a durable block", action)
-
-
-def next_version(update: ProfileUpdate, view: RuntimeView, notes: Notes, now_t: int) -> ProfileVersion:
-    """Return the profile version that an update asks for: number, time and predecessor are set here.
-
-    Raises:
-        UsageError: the name of a preset, or no name of a profile.
-    """
-    current, wanted = view.profile, update.profile
-    if wanted.name in PRESETS or not re.fullmatch(NAME, wanted.name):
-        raise UsageError(
-            f"profile.name: {wanted.name!r} is {'a preset, which never changes' if wanted.name in PRESETS else 'no name'}",
-            expected="a name of your own: 1 to 40 lower-case letters, digits, - or _, a letter first",
-            action=f"call it my-{wanted.name}" if wanted.name in PRESETS else "choose another name",
-        )
-    same = wanted.name == current.name
-    number = current.version + 1 if same else 1
-    ours = wanted.model_copy(update={"version": number, "created_t": max(now_t, current.created_t)})
-    derived = "" if same else f"{current.name}@{current.version}"
-    return ProfileVersion.seal(ours, update.note, _entry_digest(view, notes), derived)
-
-
-def _entry_digest(view: RuntimeView, notes: Notes) -> str:
-    """Return the entry digest of the profile in force; empty when it began as a bare profile."""
-    digest = view.profile.digest
-    preset = PRESETS.get(view.profile.name)
-    if preset is not None and preset.policy_digest == digest:
-        return preset.entry_digest
-    for note in notes():
-        if note.kind_id == EV_POLICY:
-            try:
-                found = ProfileVersion.model_validate_json(note.body)
-            except ValidationError:
-                return ""
-            return found.entry_digest if found.policy_digest == digest else ""
-    return ""

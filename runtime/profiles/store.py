@@ -176,16 +176,30 @@ def append_version(home: Path, origin: ProfileVersion, profile: RiskProfile, not
     number = origin.profile.version + 1 if same else 1
     now_t = max(clock.now_t(), origin.profile.created_t) if same else clock.now_t()
     ours = profile.model_copy(update={"version": number, "created_t": now_t})
-    identity = {"name", "version", "author", "created_t"}
-    if same and ours.model_dump(exclude=identity) == origin.profile.model_dump(exclude=identity):
+    if same and same_rules(ours, origin.profile):
         raise GateError(
             f"{profile.name}@{origin.profile.version} has these values already",
             expected="a version that changes something",
             action="show it with `ballast policy show`; nothing was written",
         )
     derived = "" if same else f"{origin.profile.name}@{origin.profile.version}"
-    made = ProfileVersion.seal(ours, note, origin.entry_digest, derived)
-    target = profiles_path(home) / profile.name / f"v{number:03d}.json"
+    return create_version(home, ProfileVersion.seal(ours, note, origin.entry_digest, derived))
+
+
+def same_rules(a: RiskProfile, b: RiskProfile) -> bool:
+    """Return whether nothing but name, version, author and time differs."""
+    identity = {"name", "version", "author", "created_t"}
+    return a.model_dump(exclude=identity) == b.model_dump(exclude=identity)
+
+
+def create_version(home: Path, made: ProfileVersion) -> ProfileVersion:
+    """Create the file of a sealed version and return it; nothing is replaced.
+
+    Raises:
+        GateError: somebody else made this version meanwhile.
+        EnvironmentFailure: the folder cannot be written.
+    """
+    target = profiles_path(home) / made.profile.name / f"v{made.profile.version:03d}.json"
     try:
         create_bytes(target, made.canonical())
     except FileExistsError as e:

@@ -57,8 +57,8 @@ class ReleaseTier(_Act):
 class UpdateProfile(_Act):
     """Govern by another profile version from the next block on.
 
-    `base_digest` is the policy digest that the change was made from: it must be the one in force. The version is the next one of the
-    profile in force, or version 1 of another profile derived from it.
+    `base_digest` is the policy digest that the change was made from: it must be the one in force. The version governs as it was
+    sealed, with its number and digests; an older one may govern again.
     """
 
     version: ProfileVersion

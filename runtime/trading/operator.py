@@ -59,6 +59,8 @@ def _switch_event(command: Kill | Halt | ReleaseTier, desk: Desk, at_t: int, not
         if desk.state[0]["desk"]["tier_id"] != TIER_HALT20:
             return Refused("the drawdown tier is not HALT20: every other tier is left by recovering")
         return events.control(at_t, SWITCH_RELEASE_TIER, 0, note)
+    if not command.on and desk.state[0]["desk"]["kill_n"] == 0:
+        return Refused("the kill switch is off already: nothing to release")
     if command.on and not KILL_OPERATOR <= command.cause <= KILL_INTERNAL:
         return Refused(f"unknown cause {command.cause}")
     return events.control(at_t, SWITCH_KILL, command.cause if command.on else 0, note)
@@ -77,7 +79,7 @@ def bundle_event(command: ActivateBundle, bundle: BundleNote, at_t: int, bundles
 
 
 def _policy_event(command: UpdateProfile, current: RiskProfile, at_t: int, note: Note) -> Event | Refused:
-    """Return the change of profile, which must be made from the one in force."""
+    """Return the change of profile, which must be made from the one in force; the version governs as it was sealed."""
     version = command.version
     profile = version.profile
     if command.base_digest != current.digest:
@@ -86,10 +88,6 @@ def _policy_event(command: UpdateProfile, current: RiskProfile, at_t: int, note:
         )
     if version.policy_digest != profile.digest or version.entry_digest != version.computed_digest():
         return Refused("the version's digests are not its own")
-    follows = profile.version == current.version + 1 if profile.name == current.name else profile.version == 1
-    origin = f"{current.name}@{current.version}"
-    if not follows or (profile.name != current.name and version.derived_from != origin):
-        return Refused(f"{profile.name}@{profile.version} does not follow {origin}")
-    if profile.created_t < current.created_t:
-        return Refused("it was written before the version in force")
+    if version.policy_digest == current.digest:
+        return Refused(f"{profile.name}@{profile.version} governs already: nothing to do")
     return events.policy(at_t, note.model_copy(update={"profile": version}))

@@ -1,7 +1,7 @@
 """A stand-in for the daemon's outside: it holds the lock, writes an endpoint, answers, and ends on SIGTERM. Run as a script.
 
 Arguments: the home folder, and how it behaves: `well`, `deaf` (ignores SIGTERM), `mute` (never answers), `refuses` (ends with code 4 and
-a message), `crashes` (ends by a signal), `unhealthy` (answers 503),
+a message), `silent` (ends with code 6 and none), `crashes` (ends by a signal), `unhealthy` (answers 503),
 `starting` (never gets further), `locked` (refuses the token).
 """
 
@@ -33,7 +33,15 @@ class Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a write by what its body asks for."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(body.get("status", 200), body.get("answer", {"path": self.path, "headers": dict(self.headers)}))
+        told: dict[str, object] = {"path": self.path, "headers": dict(self.headers)}
+        if "version" in body:
+            given = body["version"]["profile"]
+            told["profile"] = {
+                "name": given["name"],
+                "version": given["version"],
+                "policy_digest": body["version"]["policy_digest"],
+            }
+        self._answer(body.get("status", 200), body.get("answer", told))
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -52,6 +60,8 @@ def main() -> None:
     if BEHAVIOUR == "refuses":
         print("gate: no bundle is active\n  do next:  ballast bundle activate", file=sys.stderr)
         sys.exit(4)
+    if BEHAVIOUR == "silent":
+        sys.exit(6)
     if BEHAVIOUR == "crashes":
         os.kill(os.getpid(), signal.SIGKILL)
     lock = DaemonLock.take(home, 7)

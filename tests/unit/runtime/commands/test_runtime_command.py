@@ -18,6 +18,8 @@ from runtime.ops import process
 from runtime.ops.accounts import create_account
 from runtime.ops.endpoint import Endpoint, write_endpoint
 from runtime.ops.lock import DaemonLock, holder
+from runtime.profiles.store import find_version, versions
+from tests.support.control import TOKEN, served
 from tests.unit.runtime.ops.test_accounts import genesis, written
 from tests.unit.runtime.ops.test_paper_days import bar, session
 
@@ -93,9 +95,46 @@ def test_nothing_can_be_steered_while_nothing_runs(home: Path, capsys: Out, argu
     assert "no daemon trades" in said(capsys)
 
 
-def test_a_preset_is_no_version_of_anything(home: Path, capsys: Out) -> None:
-    assert main(["runtime", "profile", "balanced", "--reason", "x"]) == 2
-    assert "ballast policy set mine --from balanced" in said(capsys)
+def test_what_is_said_to_govern_is_what_governs(home: Path, capsys: Out) -> None:
+    wish = ["policy", "set", "mine", "--author", "me", "--note", "n"]
+    with served(home, hours=10) as api:
+        lock = DaemonLock.take(home, 1)
+        write_endpoint(home, Endpoint(url=api.server.url, launch_token=TOKEN, pid=os.getpid()))
+        assert main([*wish, "total_cap_ppm=15%", "--from", "aggressive"]) == 0
+        assert main([*wish, "total_cap_ppm=14%"]) == 0
+        for name in ("mine", "mine@1", "conservative"):
+            wanted = find_version(home, name)
+            capsys.readouterr()
+            assert main(["runtime", "profile", name, "--reason", "a", "--json"]) == 0
+            about = {"name": wanted.profile.name, "version": wanted.profile.version, "policy_digest": wanted.policy_digest}
+            assert as_json(capsys)["profile"] == about
+            assert main(["runtime", "status", "--json"]) == 0
+            status = as_json(capsys)
+            assert isinstance(status["profile"], dict)
+            assert {**status["profile"], **about} == status["profile"]
+            assert main(["runtime", "profile", name, "--reason", "another"]) == 4
+            assert "governs already: nothing to do" in said(capsys)
+            assert main(["runtime", "status", "--json"]) == 0
+            assert as_json(capsys)["head"] == status["head"]
+        assert main(["runtime", "profile", "mine", "--reason", "b"]) == 0
+        shown = said(capsys)
+        assert f"mine@2 governs, digest {find_version(home, 'mine').policy_digest}: block" in shown
+        assert len(versions(home, "mine")) == 2
+        lock.release()
+
+
+def test_kill_and_release_say_what_changed(home: Path, capsys: Out) -> None:
+    with served(home, hours=10) as api:
+        lock = DaemonLock.take(home, 1)
+        write_endpoint(home, Endpoint(url=api.server.url, launch_token=TOKEN, pid=os.getpid()))
+        assert main(["runtime", "kill", "--release", "--reason", "x"]) == 4
+        assert "nothing to release" in said(capsys)
+        for words in ("kill switch thrown: block", "kill switch thrown, which it was already: block"):
+            assert main(["runtime", "kill", "--reason", "x"]) == 0
+            assert words in said(capsys)
+        assert main(["runtime", "kill", "--release", "--reason", "x"]) == 0
+        assert "kill switch released: block" in said(capsys)
+        lock.release()
 
 
 @pytest.mark.parametrize("other", [True, False])

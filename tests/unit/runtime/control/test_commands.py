@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.adapters.journal_sqlite import JOURNAL_NAME, SqliteJournal
 from runtime.control.app import Sources
+from runtime.control.profile_updates import Updates
 from runtime.control.server import ControlServer
 from runtime.control.settings import ControlSettings
+from runtime.control.write_models import ProfileUpdate
 from runtime.core import codes as c
 from runtime.errors import InvariantError
 from runtime.event import Event
-from runtime.policy import PRESETS
+from runtime.policy import PRESETS, ProfileVersion, RiskProfile
+from runtime.profiles.leaves import change
+from runtime.profiles.store import append_version, find_version, origin_of, versions
 from runtime.trading.commands import Receipt
-from tests.support.control import FAST, TOKEN, Served, next_profile, served
+from tests.support.control import FAST, TOKEN, Answer, Served, Wall, next_profile, served
 
 KILL = {"on": True, "confirm": "HALT", "reason": "smoke in the room"}
 RELEASE = {"on": False, "confirm": "RELEASE", "reason": "aired"}
@@ -181,20 +186,109 @@ def test_a_profile_out_of_bounds_is_refused_with_the_first_problem(api: Served, 
     assert api.desk.view is view
 
 
-def test_the_first_own_profile_continues_its_preset(own: Served) -> None:
+def test_the_first_own_profile_continues_its_preset(tmp_path: Path) -> None:
     preset = PRESETS["balanced"]
-    view = own.desk.view
-    assert view is not None
-    from dataclasses import replace
-
-    from runtime.control.write_models import ProfileUpdate
-    from runtime.control.writes import next_version
-
-    under = replace(view, profile=preset.profile)
     wanted = preset.profile.model_copy(update={"name": "mine", "margin_ppm": 3_000})
-    made = next_version(ProfileUpdate(profile=wanted, note="n", base_digest="0" * 64), under, list, 5)
+    update = ProfileUpdate(profile=wanted, note="n", base_digest=preset.policy_digest)
+    made = Updates(tmp_path, list, lambda: 5).version("key", update, preset.profile)
     assert made.previous_digest == preset.entry_digest
     assert made.profile.created_t == preset.profile.created_t, "never before the version it continues"
+
+
+def by(api: Served, version: ProfileVersion, key: str, base: str = "") -> Answer:
+    """Ask for a whole version, made from what governs unless told."""
+    view = api.desk.view
+    assert view is not None
+    body = {"version": version.model_dump(mode="json"), "note": "as stored", "base_digest": base or view.profile.digest}
+    return api.post("/risk/profile/update", body, key)
+
+
+def stored(home: Path, name: str, settings: str, origin: str | None = None) -> ProfileVersion:
+    """Make the next version of a profile as `ballast policy set` does."""
+    start = origin_of(home, name, origin)
+    return append_version(home, start, change(start.profile, [settings], "ada", name), "n", Wall())
+
+
+def head(api: Served) -> object:
+    """Return the last durable block."""
+    return api.get("/runtime/status")["head"]
+
+
+def test_a_stored_version_governs_exactly_as_it_is_stored(own: Served) -> None:
+    home = own.desk.home
+    first, second = stored(home, "mine", "total_cap_ppm=15%", "aggressive"), stored(home, "mine", "total_cap_ppm=14%")
+    for n, version in enumerate((first, second, first, PRESETS["balanced"])):  # going back is an act like another
+        answer = by(own, version, f"stored-{n:04d}")
+        assert answer.status == 200, answer
+        named = {"name": version.profile.name, "version": version.profile.version, "policy_digest": version.policy_digest}
+        assert answer.json()["profile"] == named
+        note = last_event(own).note_of()
+        assert note is not None
+        assert note.profile == version
+        current: Any = own.get("/risk/profile")["current"]
+        assert {**current, **named} == current
+        before = head(own)
+        again = by(own, version, f"again-{n:05d}")
+        assert again.status == 409
+        assert "governs already: nothing to do" in str(again.json()["got"])
+        assert head(own) == before, "no block"
+    assert versions(home, "mine") == [first, second]
+
+
+def test_a_version_that_the_store_does_not_have_never_governs(own: Served) -> None:
+    first, before = stored(own.desk.home, "mine", "total_cap_ppm=15%", "aggressive"), head(own)
+    changed = first.profile.model_copy(update={"total_cap_ppm": 1_000})
+    for n, (version, status, said) in enumerate((
+        (ProfileVersion.seal(changed, "n"), 409, "mine@1 of the store is another one"),
+        (first.model_copy(update={"note": "altered"}), 409, "mine@1 of the store is another one"),
+        (ProfileVersion.seal(changed.model_copy(update={"version": 2}), "n"), 422, "mine@2"),
+        (ProfileVersion.seal(changed.model_copy(update={"name": "other"}), "n"), 422, "profile 'other'"),
+    )):  # fmt: skip
+        answer = by(own, version, f"absent-{n:04d}")
+        assert (answer.status, said in str(answer.json()["got"])) == (status, True), answer
+    assert "look at it first" in str(by(own, first, "stale-0001", "0" * 64).json()["got"])
+    for both in ({}, {"version": first.model_dump(mode="json"), "profile": first.profile.model_dump(mode="json")}):
+        answer = own.post("/risk/profile/update", {**both, "note": "n", "base_digest": "0" * 64}, f"both-{len(both):05d}")
+        assert "give either version" in str(answer.json()["got"])
+    assert head(own) == before
+    assert versions(own.desk.home, "mine") == [first]
+
+
+def test_settings_without_a_version_are_numbered_and_kept_by_the_store(own: Served) -> None:
+    home, view = own.desk.home, own.desk.view
+    assert view is not None
+    stored(home, "mine", "total_cap_ppm=15%", "aggressive")
+    second = stored(home, "mine", "total_cap_ppm=14%")
+
+    def free(key: str, base: RiskProfile, **changes: int) -> Answer:
+        body = {"profile": next_profile(base, **changes), "note": "by a page", "base_digest": base.digest}
+        return own.post("/risk/profile/update", body, key)
+
+    answer = free("free-0001", view.profile, total_cap_ppm=130_000)
+    assert answer.status == 200, answer
+    third = find_version(home, "mine")
+    assert (third.profile.version, third.previous_digest, third.note) == (3, second.entry_digest, "by a page")
+    note = last_event(own).note_of()
+    assert note is not None
+    assert note.profile == third
+    assert answer.json()["profile"] == {"name": "mine", "version": 3, "policy_digest": third.policy_digest}
+    assert free("free-0001", view.profile, total_cap_ppm=130_000).json() == answer.json()
+    before = head(own)
+    same = free("free-0002", third.profile)
+    assert (same.status, "mine@3 governs by these settings already" in str(same.json()["got"])) == (409, True)
+    assert free("free-0003", view.profile, total_cap_ppm=120_000).status == 409, "its base is not in force any more"
+    assert (head(own), len(versions(home, "mine"))) == (before, 3), "what is refused makes no version"
+    assert stored(home, "mine", "total_cap_ppm=12%").profile.version == 4
+
+
+def test_a_switch_that_is_off_is_not_released(own: Served) -> None:
+    before = head(own)
+    answer = own.post("/runtime/kill", RELEASE, "idle-0001")
+    assert (answer.status, answer.json()["got"]) == (409, "the kill switch is off already: nothing to release")
+    assert head(own) == before
+    for n in range(2):
+        assert own.post("/runtime/kill", KILL, f"twice-000{n}").status == 200
+    assert own.post("/runtime/kill", RELEASE, "idle-0002").status == 200
 
 
 def test_a_bundle_that_is_not_here_is_refused(api: Served) -> None:

@@ -19,14 +19,16 @@ from runtime.control.answers import Answers, forever
 from runtime.control.app import Sources
 from runtime.control.events import Hub
 from runtime.control.guard import Refused
+from runtime.control.profile_updates import Updates
 from runtime.control.server import ControlServer
 from runtime.control.settings import ControlSettings
 from runtime.control.write_models import ProfileUpdate
-from runtime.control.writes import Keys, carry_out, next_version
+from runtime.control.writes import Keys, carry_out
 from runtime.core import codes as c
 from runtime.errors import DataError, EnvironmentFailure, GateError
 from runtime.ops.bundles.manifest import MANIFEST_NAME, parse_manifest
 from runtime.policy import ProfileVersion
+from runtime.profiles.store import find_version
 from runtime.trading.commands import ActivateBundle, Kill, Receipt
 from runtime.trading.view import RuntimeView
 from tests.support.bundles import make_bundle
@@ -168,21 +170,33 @@ def note_of(body: str, kind_id: int = c.EV_POLICY) -> NoteRow:
     return NoteRow(1, 1, kind_id, 0, 0, 0, 0, "cli", "", "", body)
 
 
-def test_a_version_names_the_one_before_it_where_that_is_known(view: RuntimeView) -> None:
-    profile = view.profile.model_copy(update={"name": "mine", "version": 3})
-    under = replace(view, profile=profile)
+def test_a_version_names_the_one_before_it_where_that_is_known(view: RuntimeView, tmp_path: Path) -> None:
+    profile = view.profile.model_copy(update={"name": "gone", "version": 3})
     update = ProfileUpdate.model_validate_json(
         json.dumps({"profile": next_profile(profile, margin_ppm=9), "note": "n", "base_digest": profile.digest})
     )
     known, other = ProfileVersion.seal(profile, "n"), ProfileVersion.seal(view.profile, "n")
-    for notes, previous in (
+    for k, (notes, previous) in enumerate((
         ([note_of("{}", c.EV_SESSION), note_of(known.canonical().decode())], known.entry_digest),
         ([note_of(other.canonical().decode())], ""),
         ([note_of("{}")], ""),
         ([], ""),
-    ):
-        made = next_version(update, under, lambda found=notes: found, 1)  # type: ignore[misc]
-        assert (made.profile.version, made.previous_digest) == (4, previous)
+    )):  # fmt: skip
+        home = tmp_path / str(k)
+        made = Updates(home, lambda found=notes: found, lambda: 1).version("key", update, profile)  # type: ignore[misc]
+        assert (made.profile.version, made.previous_digest, made.derived_from) == (1, previous, "gone@3")
+        assert find_version(home, "mine") == made
+
+
+def test_a_key_that_was_carried_out_before_a_restart_means_what_it_meant(view: RuntimeView, tmp_path: Path) -> None:
+    body = {"profile": next_profile(view.profile, margin_ppm=9), "note": "n", "base_digest": "0" * 64}
+    update, done = ProfileUpdate.model_validate_json(json.dumps(body)), ProfileVersion.seal(view.profile, "n")
+    note = note_of(done.canonical().decode())._replace(command_id="before")
+    updates = Updates(tmp_path, lambda: [note], lambda: 1)
+    assert updates.version("before", update, view.profile) == done
+    with pytest.raises(GateError, match="look at it first"):
+        updates.version("another", update, view.profile)
+    assert not (tmp_path / "profiles").exists()
 
 
 def serve(own: Served, submit: object, settings: ControlSettings = FAST) -> ControlServer:

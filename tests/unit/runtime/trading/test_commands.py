@@ -162,20 +162,17 @@ def test_a_profile_governs_from_its_block_on(tmp_path: Path) -> None:
     bench.close()
 
 
-def test_a_profile_that_does_not_follow_is_refused(tmp_path: Path) -> None:
+def test_a_profile_not_made_from_the_one_in_force_is_refused(tmp_path: Path) -> None:
     bench = bench_of(tmp_path)
     base = bench.inputs.genesis.profile
     following = base.model_copy(update={"version": base.version + 1})
     other = base.model_copy(update={"name": "mine"})
     wrong: list[tuple[str, UpdateProfile]] = [
         ("is in force", update(version(following), other)),
-        ("does not follow", update(version(base), base)),
-        ("does not follow", update(version(base.model_copy(update={"version": base.version + 2})), base)),
-        ("does not follow", update(version(other), base)),
+        ("governs already: nothing to do", update(version(base), base)),
         ("digests", update(version(following).model_copy(update={"note": "changed"}), base)),
-        ("written before", update(version(following.model_copy(update={"created_t": 0})), base)),
     ]
-    derived = version(other, derived_from=f"{base.name}@{base.version}")
+    stored = version(base.model_copy(update={"name": "mine", "version": 7, "created_t": 0}))
 
     async def play(bench: Bench) -> None:
         for n, (reason, command) in enumerate(wrong):
@@ -183,9 +180,16 @@ def test_a_profile_that_does_not_follow_is_refused(tmp_path: Path) -> None:
             assert not receipt.accepted
             assert reason in receipt.reason, n
         assert not bench.events(c.EV_POLICY)
-        assert (await bench.ask(update(derived, base, "ok"))).accepted
+        assert (await bench.ask(update(stored, base, "ok"))).accepted
+        again = await bench.ask(update(stored, stored.profile, "again"))
+        assert (again.accepted, again.reason) == (False, "mine@7 governs already: nothing to do")
+        assert (await bench.ask(update(version(base), stored.profile, "back"))).accepted, "an older one governs again"
+        assert bench.trader.view.profile == base
 
     bench.run(play)
+    assert [int(e.record[0]["value_n"]) for e in bench.events(c.EV_POLICY)] == [7, base.version]
+    bench.reopen()
+    assert bench.recovered.desk.profile == base
     bench.close()
 
 
@@ -196,6 +200,8 @@ def test_switches_and_what_they_refuse(tmp_path: Path) -> None:
         assert (await bench.ask(Halt(actor="ann", command_id="1", on=True))).accepted
         assert "entries are halted" in bench.trader.view.reasons
         assert "not HALT20" in (await bench.ask(ReleaseTier(actor="ann", command_id="2"))).reason
+        released = await bench.ask(Kill(actor="ann", command_id="4", on=False))
+        assert (released.accepted, released.reason) == (False, "the kill switch is off already: nothing to release")
         assert "unknown cause" in (await bench.ask(Kill(actor="ann", command_id="3", on=True, cause=9))).reason
 
     bench.run(play)
