@@ -20,7 +20,7 @@ from tests.unit.pipelines.conftest import Ran
 
 PAGE: Final = "docs/tutorial/paper-in-ten-minutes.md"
 BLOCK: Final = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OTHER: Final = {"2024-10-20": "2021-12-01", "--speed 60": "--speed 1800", "--open": "--no-open"}
+OTHER: Final = {"2024-10-20": "2021-12-01", "--speed 60": "--speed 1800", "ballast dashboard": "ballast dashboard --no-open"}
 """The demo here is smaller and ends earlier, nobody looks at the dashboard, and the hours are shorter."""
 MADE: Final = "make demo"
 HOURS_N: Final = 6
