@@ -91,7 +91,7 @@ class StoredRecord:
         return BarPanel(symbols, interval_t, open_t, *(np.ascontiguousarray(cells[:, :, field]) for field in range(FIELDS_N)))
 
     def _read(self, path: Path) -> None:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        connection = _connect(path)
         try:
             about = dict(connection.execute("SELECT key, value FROM about").fetchall())
             if about.get("symbols") != " ".join(self._genesis.symbols):
@@ -106,6 +106,22 @@ class StoredRecord:
                         self._cells[open_t][instrument_id] = np.frombuffer(cells, "<f8")
         finally:
             connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file for reading, also on a disk that cannot be written."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.OperationalError:
+        connection.close()
+        log = path.with_name(f"{path.name}-wal")
+        if log.is_file() and log.stat().st_size:
+            raise  # without the log the last bars would be missing
+        # the log of a daemon that ended is folded in, yet SQLite wants to make an empty one; `immutable` reads the file as it is
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+    return connection
 
 
 def find_forecaster(home: Path, note: BundleNote | None) -> tuple[Forecasts | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,25 @@ def test_corrections_are_laid_over_the_first_values(path: Path) -> None:
     assert record.bars(START_T + 5 * HOUR_T) is None
     assert record.forecasts(START_T + 2 * HOUR_T) is None
     assert not record.makes(START_T + 2 * HOUR_T)
+
+
+def test_bars_are_read_where_nothing_can_be_written(path: Path, tmp_path: Path) -> None:
+    """SQLite cannot make its files beside a tail in a read-only folder; a log that is not empty is never left out."""
+    path.with_name(f"{path.name}-shm").mkdir()  # in the way of SQLite's file, for root, too
+    genesis = paper_inputs(hours=30).genesis
+    corrected = StoredRecord(path, genesis, None).bars(START_T + 3 * HOUR_T)
+    assert corrected is not None
+    assert int(corrected["close_e8"][1]) == 98 * 10**8
+    tail = BarTail(tmp_path / "live.sqlite", genesis.symbols, genesis.interval_t)
+    tail.put([bar(s, 5, 111.0) for s in range(6)])
+    for suffix in ("", "-wal"):
+        shutil.copy(tmp_path / f"live.sqlite{suffix}", tmp_path / f"copy.sqlite{suffix}")
+    tail.close()
+    assert (tmp_path / "copy.sqlite-wal").stat().st_size > 0
+    (tmp_path / "copy.sqlite-shm").mkdir()
+    last = StoredRecord(tmp_path / "copy.sqlite", genesis, None).bars(START_T + 5 * HOUR_T)
+    assert last is not None
+    assert int(last["close_e8"][0]) == 111 * 10**8
 
 
 def test_forecasts_are_made_where_the_window_is_on_record(path: Path) -> None:
