@@ -154,10 +154,10 @@ class Follower:
 
     async def _equity(self, known: Snapshot | None, now_t: int) -> tuple[tuple[EquityPoint, ...], int]:
         """Return the hourly points (all at first, then those of new hours) and the last block they know."""
-        since_t = known.equity[-1].at_t if known and known.equity else 0
+        since_t = known.equity[-1].close_t if known and known.equity else 0
         if known is not None and since_t and now_t // 3600 == since_t // 3600:
             return known.equity, known.status.head.seq_n
         since_t = since_t or max(now_t - EQUITY_S, 0)
         answer = await self.client.read(Equity, "/portfolio/equity", since_t=since_t, points=EQUITY_POINTS_N)
         held = known.equity if known else ()
-        return (*held, *(p for p in answer.points if not held or p.at_t > since_t)), answer.seq_n
+        return (*held, *(p for p in answer.points if not held or p.close_t > since_t)), answer.seq_n

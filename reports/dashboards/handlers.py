@@ -15,7 +15,7 @@ from tornado.web import RequestHandler, StaticFileHandler
 from reports.dashboards import markup
 from reports.dashboards.client import RequestRefused, RuntimeUnreachable
 from reports.dashboards.overview_values import banner_of, head_values
-from reports.dashboards.pages import CSRF_PLACE, KILL_COMMAND, THEME_COOKIE, Site
+from reports.dashboards.pages import CSRF_PLACE, KILL_COMMAND, RELEASE_COMMAND, THEME_COOKIE, Site
 from reports.dashboards.palette import theme_of
 from reports.dashboards.shapes import Status
 
@@ -126,7 +126,8 @@ class Command(Common):
         else:
             self.set_header("Content-Security-Policy", "default-src 'none'")
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(f"Not confirmed: {message}.\nIn a terminal: {KILL_COMMAND}\n")
+            command = KILL_COMMAND if COMMANDS[self.request.path][0] else RELEASE_COMMAND
+            self.finish(f"Not confirmed: {message}.\nIn a terminal: {command}\n")
 
     def _values(self, status: Status) -> dict[str, str]:
         snapshot = self.site.follower.snapshot

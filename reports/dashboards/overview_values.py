@@ -162,7 +162,7 @@ def _below(drawdown_ppm: int) -> str:
 
 def _since_midnight(snapshot: Snapshot) -> str:
     midnight_t = snapshot.summary.now_t // DAY_T * DAY_T
-    before = [p.pv_e8 for p in snapshot.equity if p.at_t <= midnight_t]
+    before = [p.pv_e8 for p in snapshot.equity if p.close_t <= midnight_t]
     if not before or before[-1] <= 0:
         return words.NONE
     return words.percent((snapshot.summary.pv_e8 - before[-1]) * 1_000_000 // before[-1], 2, sign=True)

@@ -25,7 +25,8 @@ from reports.dashboards.timeline import Frames
 
 THEME_COOKIE: Final = "ballast_theme"
 KILL_COMMAND: Final = 'ballast runtime kill --reason "dashboard stale"'
-"""What a stale page offers instead of its button."""
+RELEASE_COMMAND: Final = 'ballast runtime kill --release --reason "dashboard stale"'
+"""What a stale page offers instead of its buttons."""
 READ_MAX: Final = 32
 CSRF_PLACE: Final = "@@CSRF@@"
 """Filled in by the handler, which knows the session."""
@@ -98,6 +99,7 @@ def _frame(snapshot: Snapshot, page: str, values: Values, context: dict[str, obj
         banner_json=markup.environment().filters["safe"](markup.script_json(markup.banner_values(banner))),
         csrf=CSRF_PLACE,
         kill_command=KILL_COMMAND,
+        release_command=RELEASE_COMMAND,
         key=str(uuid.uuid4()),
         key2=str(uuid.uuid4()),
         **context,
@@ -132,7 +134,7 @@ def overview(site: Site) -> Any:
     painter = Painter(theme_of(pn.state.cookies.get(THEME_COOKIE, "")))
     values = _overview_values(site, snapshot)
     template = _frame(snapshot, "overview", values, markup.overview_context(snapshot))
-    plots = EquityPlots(painter, snapshot.equity, snapshot.summary.tiers)
+    plots = EquityPlots(painter, snapshot.equity, snapshot.summary)
 
     def asked(message: Message) -> None:
         if message.theme:
@@ -146,7 +148,7 @@ def overview(site: Site) -> Any:
         now = _held(site)
         if now.version_n != shown_n:
             shown_n = now.version_n
-            plots.extend(now.equity)
+            plots.extend(now.equity, now.summary)
         bus.send(
             _overview_values(site, now),
             site.follower.age_ms(),

@@ -19,8 +19,8 @@ PALETTES: Final[dict[Theme, dict[str, str]]] = {
 
 
 def theme_of(name: str) -> Theme:
-    """Return the theme of a cookie's value; light for anything else."""
-    return "dark" if name == "dark" else "light"
+    """Return the theme of a cookie's value, chosen (`dark`) or of the person's system (`system-dark`); light for anything else."""
+    return "dark" if name in ("dark", "system-dark") else "light"
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from reports.dashboards import words
 from reports.dashboards.decision_shapes import Candle, Candles, Signal
 from reports.dashboards.overview_values import scale_ppm
 from reports.dashboards.palette import Painter
-from reports.dashboards.shapes import EquityPoint, Tier
+from reports.dashboards.shapes import EquityPoint, Summary, Tier
 
 FONT: Final = "-apple-system, BlinkMacSystemFont, Inter, sans-serif"
 TIMES: Final = {"hours": "%H:%M", "hourmin": "%H:%M", "minutes": "%H:%M", "days": "%d %b", "months": "%b %Y"}
@@ -32,6 +33,12 @@ E8: Final = float(words.E8)
 ROLLOVER_N: Final = 4_000
 ZONES: Final = ((" ", 0.07, "warn"), ("/", 0.14, "warn"), ("x", 0.16, "bad"))
 """Texture, strength and colour of the tiers below NORMAL."""
+FLAT_SPAN: Final = 2.0
+"""What Bokeh shows around a line without a slope."""
+TICKS_MAX: Final = 8
+LABELS_PX: Final = 70
+"""Left of both charts, so that their hours stand above each other: labels of equity with two decimals fit."""
+DECIMALS_MAX: Final = 8
 KINDS: Final = ("buy", "sell", "refused", "chosen")
 MARK_GAP: Final = 0.03
 """Distance of a mark from its candle, as a share of the chart's height in prices."""
@@ -60,32 +67,44 @@ class EquityPlots:
     Args:
         painter: gives the colours.
         points: hourly points, oldest first.
-        tiers: of the profile, shallowest first.
+        summary: the present: the last point of both lines, beside the page's own numbers, and the tiers of the profile.
     """
 
-    def __init__(self, painter: Painter, points: Sequence[EquityPoint], tiers: Sequence[Tier]) -> None:
-        self._last_t = points[-1].at_t if points else 0
-        self._source = ColumnDataSource(_equity_columns(points))
+    def __init__(self, painter: Painter, points: Sequence[EquityPoint], summary: Summary) -> None:
+        self._present = _present(points, summary)
+        before = [p for p in points if p.close_t < self._present.close_t]
+        self._closed_t = before[-1].close_t if before else 0
+        self._source = ColumnDataSource(_equity_columns([*before, self._present]))
         self.equity = self._equity(painter)
-        self.drawdown = self._drawdown(painter, tiers)
+        self.drawdown = self._drawdown(painter, summary.tiers)
 
-    def extend(self, points: Sequence[EquityPoint]) -> None:
-        """Stream the points that are newer than what is drawn."""
-        fresh = [p for p in points if p.at_t > self._last_t]
-        if fresh:
-            self._last_t = fresh[-1].at_t
-            self._source.stream(_equity_columns(fresh), rollover=ROLLOVER_N)
+    def extend(self, points: Sequence[EquityPoint], summary: Summary) -> None:
+        """Move the last point to the present, behind the hours that closed since."""
+        present = _present(points, summary)
+        fresh = [p for p in points if self._closed_t < p.close_t < present.close_t]
+        if not fresh and present == self._present:
+            return
+        self._present = present
+        first, *others = [*fresh, present]
+        place = len(self._source.data["t"]) - 1
+        self._source.patch({name: [(place, values[0])] for name, values in _equity_columns([first]).items()})
+        if others:
+            self._closed_t = fresh[-1].close_t
+            self._source.stream(_equity_columns(others), rollover=ROLLOVER_N)
+        written = _money_format(self._source)
+        if self.equity.yaxis[0].formatter.format != written:
+            self.equity.yaxis[0].formatter.format = written
 
     def _equity(self, painter: Painter) -> Any:
         fig = _figure("equity", 196)
         fig.min_border_bottom = 8
         fig.x_range = DataRange1d(range_padding=0.012)
-        fig.yaxis.formatter = NumeralTickFormatter(format="0,0")
+        fig.yaxis.formatter = NumeralTickFormatter(format=_money_format(self._source))
         peak = fig.line("t", "peak", source=self._source, line_width=1, line_dash=[4, 3])
         line = fig.line("t", "pv", source=self._source, line_width=1.6)
         painter.paint(peak.glyph, line_color="ink3")
         painter.paint(line.glyph, line_color="accent")
-        fig.min_border_left = 58
+        fig.min_border_left = LABELS_PX
         fig.xaxis.visible = False
         said = [("", "@t{%d %b %H:%M} UTC"), ("Equity", "@pv{0,0.00}"), ("Drawdown", "@dd{0.00} %")]
         hover = HoverTool(renderers=[line], mode="vline", tooltips=said, formatters={"@t": "datetime"})
@@ -115,14 +134,28 @@ class EquityPlots:
         line = fig.line("t", "dd", source=self._source, line_width=1.3)
         painter.paint(area.glyph, fill_color="accent")
         painter.paint(line.glyph, line_color="accent")
-        fig.min_border_left = 58
+        fig.min_border_left = LABELS_PX
         fig.add_tools(CrosshairTool(dimensions="height", line_alpha=0.4))
         return fig
 
 
+def _present(points: Sequence[EquityPoint], summary: Summary) -> EquityPoint:
+    """Return the present as a point, in place of an hour that closed just now; the tables may know an hour before the summary does."""
+    at_t = max(summary.now_t, points[-1].close_t if points else 0)
+    return EquityPoint(close_t=at_t, pv_e8=summary.pv_e8, peak_e8=summary.peak_e8, drawdown_ppm=summary.drawdown_ppm)
+
+
+def _money_format(source: ColumnDataSource) -> str:
+    """Return the format of the axis of money: as many decimals as keep its labels apart."""
+    values = [*source.data["pv"], *source.data["peak"]]
+    span = max(values) - min(values) or FLAT_SPAN
+    decimals = min(max(-math.floor(math.log10(span / TICKS_MAX)), 0), DECIMALS_MAX)
+    return f"0,0.{'0' * decimals}" if decimals else "0,0"
+
+
 def _equity_columns(points: Sequence[EquityPoint]) -> dict[str, list[float]]:
     return {
-        "t": [p.at_t * 1e3 for p in points],
+        "t": [p.close_t * 1e3 for p in points],
         "pv": [p.pv_e8 / E8 for p in points],
         "peak": [p.peak_e8 / E8 for p in points],
         "dd": [-p.drawdown_ppm / 1e4 for p in points],

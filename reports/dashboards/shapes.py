@@ -196,9 +196,9 @@ class Assets(Shape):
 
 
 class EquityPoint(Shape):
-    """The portfolio at the end of one hour."""
+    """The portfolio at the end of one hour, by when that hour closed."""
 
-    at_t: int
+    close_t: int
     pv_e8: int
     peak_e8: int
     drawdown_ppm: int

@@ -119,9 +119,9 @@ class Decision(NamedTuple):
 
 
 class EquityPoint(NamedTuple):
-    """The portfolio at the end of an hour."""
+    """The portfolio at the end of an hour: `close_t` is when that hour closed, `at_t` when it was taken in (later after an outage)."""
 
-    at_t: int
+    close_t: int
     pv_e8: int
     peak_e8: int
     drawdown_ppm: int
@@ -130,6 +130,7 @@ class EquityPoint(NamedTuple):
     unrealised_e8: int
     fees_e8: int
     open_n: int
+    at_t: int
 
 
 class Candle(NamedTuple):
@@ -257,10 +258,13 @@ class LiveReader:
     # ---- the portfolio -----------------------------------------------------------------------------------------
 
     def equity(self, since_t: int = 0, until_t: int | None = None, points: int = 500) -> list[EquityPoint]:
-        """Return hourly states in the order of time, thinned to about `points`: of each stretch the first, lowest, highest and last."""
+        """Return the last state of each hour closed from `since_t` to `until_t`, oldest first: no two have the same `close_t`.
+
+        Thinned to about `points`: of each stretch the first, lowest, highest and last.
+        """
         sql = (
-            f"SELECT {', '.join(EquityPoint._fields)} FROM portfolio_hourly_state "  # noqa: S608  our own names
-            "WHERE at_t >= ? AND at_t <= ? ORDER BY at_t, state_id"
+            f"SELECT {', '.join(EquityPoint._fields)} FROM hour "  # noqa: S608  our own names
+            "JOIN portfolio_hourly_state USING (block_seq_n) WHERE close_t >= ? AND close_t <= ? ORDER BY close_t"
         )
         with self._connection() as connection:
             found = connection.execute(sql, (since_t, _above(until_t))).fetchall()

@@ -31,7 +31,7 @@ from runtime.core.codes import (
     EV_WITHDRAWAL,
 )
 from runtime.core.digest import HEADER, Block
-from runtime.core.records import BAR, FORECAST, RECORD_TYPES
+from runtime.core.records import BAR, FORECAST, HOUR_T, RECORD_TYPES
 from runtime.errors import EnvironmentFailure, VerificationError
 from runtime.event import Event
 from runtime.genesis import Genesis
@@ -39,7 +39,8 @@ from runtime.ports import Head, Journal
 from runtime.verify import gather
 
 LIVE_NAME: Final = "live.sqlite"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: `hour`, which closed hour a block of bars is of."""
 BATCH_BLOCKS_N: Final = 1_000
 """Blocks per transaction: memory does not grow with the length of the journal."""
 BARE_BLOCKS_N: Final = 100_000
@@ -58,7 +59,7 @@ INDICES: Final = (
     ("risk_event", "signal_id"), ("order_request", "signal_id"), ("order_request", "order_id"), ("order_fill", "order_id"),
     ("order_fill", "instrument_id, at_t"), ("position_lot", "fill_id"), ("position_lot", "lot_id"),
     ("executed_trade", "fill_id"), ("executed_trade", "lot_id"), ("cash_ledger", "fill_id"),
-    ("portfolio_hourly_state", "at_t"), ("cluster_exposure_hourly_state", "portfolio_state_id"), ("forecast", "at_t"),
+    ("portfolio_hourly_state", "block_seq_n"), ("cluster_exposure_hourly_state", "portfolio_state_id"), ("forecast", "at_t"),
 )  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def schema() -> list[str]:
         f"""CREATE TABLE bar (instrument_id INTEGER NOT NULL, open_t INTEGER NOT NULL,
     {", ".join(f"{name} INTEGER NOT NULL" for name in PRICE_FIELDS)}, block_seq_n INTEGER NOT NULL,
     PRIMARY KEY (instrument_id, open_t)) STRICT, WITHOUT ROWID""",
+        "CREATE TABLE hour (close_t INTEGER PRIMARY KEY, block_seq_n INTEGER NOT NULL) STRICT",
     ]
     for record in RECORD_TYPES:
         key, *others = record_columns(record.name)
@@ -215,6 +217,8 @@ class LiveTables:
 
     def _take_bars(self, seq_n: int, event: Event) -> None:
         open_t, at_t = int(event.record[0]["value_n"]), int(event.record[0]["at_t"])
+        # the rows' own times are those of the block: after an outage every hour that is caught up with has the same
+        self._connection.execute(_insert("hour", 2), (open_t + HOUR_T, seq_n))
         if event.bars is not None:
             present = np.flatnonzero(event.bars["present_n"])
             columns = [event.bars[name][present].tolist() for name in PRICE_FIELDS]

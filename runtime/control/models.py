@@ -317,7 +317,10 @@ class Assets(Answer):
 class EquityOut(Answer):
     """The portfolio at the end of one hour; base currency."""
 
-    at_t: int = Field(description="time of the state")
+    close_t: int = Field(description="when the hour closed: what a chart puts on its axis")
+    at_t: int = Field(
+        description="when the hour was taken in; after an outage later than its close, and the same for many hours"
+    )
     pv_e8: Integer = Field(description="equity")
     peak_e8: Integer = Field(description="highest equity so far")
     drawdown_ppm: int = Field(description="fall from the peak")
@@ -332,7 +335,7 @@ class Equity(Answer):
     """Equity over time; long stretches are thinned to their first, lowest, highest and last points."""
 
     seq_n: int = Field(description="last block that the tables hold")
-    points: tuple[EquityOut, ...] = Field(description="oldest first")
+    points: tuple[EquityOut, ...] = Field(description="one per hour, oldest first: `close_t` grows strictly")
 
 
 class Prediction(Answer):

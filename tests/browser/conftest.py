@@ -124,11 +124,23 @@ def open_page(site: Site, browser: Browser, seen: Seen) -> Iterator[Callable[...
     contexts = []
 
     def opened(
-        path: str = "/overview", *, width: int = 1440, height: int = 900, theme: str = "light", stepped: bool = False
+        path: str = "/overview",
+        *,
+        width: int = 1440,
+        height: int = 900,
+        theme: str = "light",
+        system: str = "",
+        stepped: bool = False,
     ) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        """Open a page; with `system` (light or dark) as one who has chosen no theme."""
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            reduced_motion="reduce",
+            color_scheme="dark" if system == "dark" else "light",
+        )
         contexts.append(context)
-        context.add_cookies([{"name": "ballast_theme", "value": theme, "url": site.base}])
+        if not system:
+            context.add_cookies([{"name": "ballast_theme", "value": theme, "url": site.base}])
         context.add_init_script("""
             window.shifts = [];
             new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifts.push(e.value); })

@@ -56,6 +56,17 @@ def block_hashes(site: Site) -> list[bytes]:
     return [block.block_hash for block in site.desk.blocks()]
 
 
+def test_numbers_of_gates_are_shown_whole(open_page: Opener) -> None:
+    page = open_page("/decisions")
+    page.locator(".tabulator-row", has_text="Refused").first.click()
+    assert until(lambda: page.locator(".gates li").count() >= 15, page, GATES_S)
+    page.evaluate("document.querySelectorAll('.gates .gl').forEach(e => { e.textContent = '\u2264 466,419.25 USD'; })")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.gates :is(.gv, .gl)')].filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).map(e => e.textContent)"
+    )
+    assert cut == []
+
+
 def test_filters_narrow_and_clear(open_page: Opener, seen: Seen) -> None:
     page = open_page("/decisions")
     everything = shown(page)

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from reports.dashboards import words
+from reports.dashboards.palette import PALETTES
 from runtime.core import codes as c
 from tests.browser.conftest import Seen, Site, is_ready, until
 
@@ -90,6 +91,75 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(open_page: Ope
     page.click("#theme")
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark", "a chosen theme stays"
+
+
+COLOURS = """() => [...new Set([...Bokeh.documents[0]._all_models.values()].flatMap(m => [m.line_color, m.fill_color])
+    .map(c => c && (c.value || c)).filter(c => typeof c === 'string' && c.startsWith('#') && c !== '#1f77b4'))]"""
+"""Colours of the marks, as the server gave them; Bokeh's own is that of states that no mark comes to."""
+EQUITY = """() => [...Bokeh.documents[0]._all_models.values()].filter(m => m.type === 'ColumnDataSource' && m.data.pv)
+    .map(m => [Array.from(m.data.t), Array.from(m.data.pv)])[0]"""
+
+
+@pytest.mark.parametrize("path", ["/overview", "/decisions"])
+def test_the_theme_is_the_systems_until_one_is_chosen(open_page: Opener, site: Site, seen: Seen, path: str) -> None:
+    page = open_page(path, system="dark")
+    theme = "document.documentElement.dataset.theme"
+    assert page.evaluate(theme) == "dark"
+    assert 'data-theme="dark"' in page.context.request.get(site.base + path).text()
+    assert until(lambda: page.evaluate(COLOURS), page)
+    assert set(page.evaluate(COLOURS)) <= set(PALETTES["dark"].values()), "the marks come in the colours of the theme"
+    page.emulate_media(color_scheme="light")
+    assert until(lambda: page.evaluate(theme) == "light", page), "it follows the system"
+    page.click("#theme")
+    assert page.evaluate(theme) == "dark"
+    page.emulate_media(color_scheme="dark")
+    page.emulate_media(color_scheme="light")
+    page.reload()
+    assert until(lambda: is_ready(page), page)
+    assert page.evaluate(theme) == "dark", "a chosen theme stays, whatever the system says"
+    assert (seen.errors, seen.outside) == ([], [])
+
+
+def test_the_first_paint_has_the_theme_of_the_system(open_page: Opener) -> None:
+    """No light frame before a dark one: the ground is asked at every frame from the first on."""
+    page = open_page(system="dark")
+    page.context.clear_cookies(name="ballast_theme")
+    page.context.add_init_script("""
+        window.grounds = [];
+        const look = () => { if (document.body) window.grounds.push(getComputedStyle(document.body).backgroundColor); requestAnimationFrame(look); };
+        requestAnimationFrame(look);
+    """)
+    page.reload()
+    assert until(lambda: is_ready(page), page)
+    assert set(page.evaluate("window.grounds")) == {"rgb(14, 18, 21)"}
+
+
+def test_the_charts_end_with_the_present_on_labels_that_differ(open_page: Opener, site: Site) -> None:
+    page = open_page()
+    times, equity = page.evaluate(EQUITY)
+    state = site.desk.view.state_row[0]["desk"]
+    assert times == sorted(set(times)), "strictly increasing"
+    assert (times[-1], equity[-1]) == (int(site.desk.view.now_t) * 1e3, int(state["pv_e8"]) / 1e8)
+    site.desk.advance_hour()
+    wanted = [int(site.desk.view.now_t) * 1e3, int(site.desk.view.state_row[0]["desk"]["pv_e8"]) / 1e8]
+    assert until(lambda: [column[-1] for column in page.evaluate(EQUITY)] == wanted, page)
+    after, _ = page.evaluate(EQUITY)
+    assert after == sorted(set(after))
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_words_of_a_button_stand_one_space_apart(open_page: Opener, width: int) -> None:
+    page = open_page(width=width)
+    gaps = page.evaluate("""['halt', 'release'].map(id => {
+        const button = document.getElementById(id), wide = button.querySelector('.wide');
+        button.style.display = 'inline-flex';
+        const words = document.createRange(), tail = document.createRange();
+        words.selectNodeContents(wide.previousSibling); tail.setStart(wide.firstChild, 1); tail.setEnd(wide.firstChild, 2);
+        return tail.getBoundingClientRect().left - words.getBoundingClientRect().right;
+    })""")
+    if width > 720:
+        assert all(1 < gap < 6 for gap in gaps), gaps
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_kill_switch_is_thrown_and_released_by_dialogs(open_page: Opener, site: Site, seen: Seen) -> None:

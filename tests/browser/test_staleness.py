@@ -34,6 +34,22 @@ def test_a_dead_server_greys_the_page_and_names_the_command(open_page: Opener, s
         site.process.send_signal(signal.SIGCONT)
 
 
+def test_a_grey_page_speaks_of_the_button_that_it_shows(open_page: Opener, site: Site) -> None:
+    page = open_page(stepped=True)
+    page.evaluate("window.ballast.show('killed', '1')")
+    site.process.send_signal(signal.SIGSTOP)
+    try:
+        page.clock.run_for(9_500)
+        assert stale(page) == "2"
+        assert page.is_visible("#release")
+        said = str(page.text_content("#banner"))
+        assert "If Release fails here" in said
+        assert "Halt" not in said
+        assert "ballast runtime kill --release" in str(page.text_content("#banner code"))
+    finally:
+        site.process.send_signal(signal.SIGCONT)
+
+
 def test_a_dead_runtime_warns_greys_and_comes_back(open_page: Opener, site: Site) -> None:
     page = open_page()
     port = int(str(site.desk.server.url if site.desk.server else "").rpartition(":")[2])

@@ -4,7 +4,7 @@
 (() => {
   const $ = (selector, from = document) => from.querySelector(selector);
   const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
-  const root = document.documentElement;
+  const root = document.documentElement, T = window.ballastTheme;
   const WARN_MS = 3000, GREY_MS = 8000, NARROW = '(max-width: 1180px)';
   const B = window.ballast = { $, $$, narrow: () => matchMedia(NARROW).matches, on: {}, stats: { updates: 0, apply_ms: [], latency_ms: [], ready_ms: 0 } };
 
@@ -60,10 +60,12 @@
   };
 
   // ---- staleness: a warning after 3 s, grey at 8 s, whichever link broke ---------------------------------------
+  const TRADING = 'The runtime may still be trading. If Halt fails here, use a terminal:';
+  const KILLED = 'The kill switch was on; the runtime may still manage exits. ';
   let said = null;
   const banner = () => {
     const box = $('#banner'), stale = root.dataset.stale === '2';
-    const text = stale ? { tone: 'warn', head: '▲ Not connected', body: (reason || 'The dashboard server does not answer.') + ' Values below are stale and greyed. The runtime may still be trading. If Halt fails here, use a terminal:', command: reason ? root.dataset.stop : root.dataset.kill } : said;
+    const text = stale ? { tone: 'warn', head: '▲ Not connected', body: (reason || 'The dashboard server does not answer.') + ' Values below are stale and greyed. ' + (root.dataset.killed !== '1' ? TRADING : reason ? KILLED + 'To end it, use a terminal:' : KILLED + 'If Release fails here, use a terminal:'), command: reason ? root.dataset.stop : root.dataset.killed === '1' ? root.dataset.release : root.dataset.kill } : said;
     box.hidden = !text;
     if (!text) return;
     const signature = JSON.stringify(text);
@@ -92,12 +94,9 @@
     const index = window.Bokeh && window.Bokeh.index;
     if (index) for (const view of index.roots || Object.values(index)) walk(view);
   };
-  const retheme = () => {
-    const theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
-    root.dataset.theme = theme;
-    document.cookie = `ballast_theme=${theme}; path=/; max-age=31536000; SameSite=Strict`;
-    B.send({ theme }); repaint();
-  };
+  const theme_is = (theme, kept) => { root.dataset.theme = theme; T.keep(kept); B.send({ theme }); repaint(); };
+  const retheme = () => { const theme = root.dataset.theme === 'dark' ? 'light' : 'dark'; theme_is(theme, theme); };
+  T.onSystem(() => { if (!T.chosen()) theme_is(T.ofSystem(), 'system-' + T.ofSystem()); });
 
   // ---- dialogs: a native <dialog> around a plain form; the script only saves the page a reload ------------------
   // Browsers that know `commandfor` need no script for this; the input with autofocus gets the focus in all of them.
@@ -117,7 +116,7 @@
       said = receipt.banner; banner(); $('#live').textContent = receipt.message;
     } catch (error) {
       const note = $('.failed', form); note.hidden = false;
-      note.textContent = 'Not confirmed: ' + (error.message || 'no answer') + '. In a terminal: ' + root.dataset.kill;
+      note.textContent = 'Not confirmed: ' + (error.message || 'no answer') + '. In a terminal: ' + (form.dataset.release ? root.dataset.release : root.dataset.kill);
     }
     button.disabled = false; button.textContent = label;
   };

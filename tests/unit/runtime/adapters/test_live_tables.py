@@ -223,8 +223,31 @@ def test_equity_keeps_first_last_lowest_and_highest(path: Path) -> None:
     assert (few[0], few[-1]) == (every[0], every[-1])
     values = [point.pv_e8 for point in every]
     assert {min(values), max(values)} <= {point.pv_e8 for point in few}
-    middle = every[len(every) // 2].at_t
+    middle = every[len(every) // 2].close_t
     assert reader.equity(middle, middle) == [every[len(every) // 2]]
+
+
+def test_hours_of_an_outage_stand_at_their_own_close(tmp_path: Path, inputs: RunInputs) -> None:
+    """After an outage many hours are taken in at one moment, one of them twice: each stands once, where it closed."""
+    desk = Desk(inputs.genesis)
+    events = events_of(inputs)
+    hours = [e for e in events if e.kind_id == c.EV_BARS]
+    back_t = hours[-1].at_t + 1_200
+    opened = [int(e.record[0]["value_n"]) for e in hours]
+    blocks = [desk.apply(e) for e in events[: events.index(hours[20])]]
+    for event, open_t in zip([*hours[20:], hours[-1]], [*opened[20:], opened[-1]], strict=True):
+        blocks.append(desk.apply(ev.bars(back_t, open_t, event.bars, event.forecasts, event.feature_digest)))
+    tables = LiveTables(tmp_path / LIVE_NAME)
+    tables.follow(journal_of(inputs, blocks))
+    tables.close()
+    reader = LiveReader(tmp_path / LIVE_NAME)
+    points = reader.equity(points=10_000)
+    assert [p.close_t for p in points] == [open_t + 3_600 for open_t in opened]
+    assert {p.at_t for p in points[20:]} == {back_t}
+    assert points[-1].pv_e8 == int(desk.state[0]["desk"]["pv_e8"])
+    assert [p.close_t for p in reader.equity(opened[30], opened[40])] == [
+        t for t in (o + 3_600 for o in opened) if opened[30] <= t <= opened[40]
+    ]
 
 
 def test_candles_notes_forecasts_and_blocks(path: Path, inputs: RunInputs, blocks: list[Block]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from runtime.control import reads
 from runtime.core import codes as c
 from runtime.core import outlook, risk
 from runtime.core.ledger import to_base
+from runtime.trading.view import Latency
 from tests.support.control import Served
 
 
@@ -23,6 +25,13 @@ def test_status_names_the_chain_and_all_that_governs_it(api: Served) -> None:
     assert (found["mode"], found["state"], found["run_id"]) == ("paper", "running", view.run_id)
     assert found["feed"]["stale"] == ["S01"]  # type: ignore[index]
     assert found["simulated"] is True
+
+
+def test_latencies_are_told_to_a_tenth_of_a_millisecond(api: Served) -> None:
+    view = api.desk.view
+    assert view is not None
+    told = reads.status(replace(view, latency=Latency(1.234567, 1_720.987654321, 3))).latency
+    assert (told.p50_ms, told.p99_ms, told.blocks_n) == (1.2, 1_721.0, 3)
 
 
 @pytest.mark.parametrize("reserve_e8", [0, 3 * 10**9])
@@ -197,6 +206,9 @@ def test_candles_carry_fills_and_refusals(api: Served) -> None:
 def test_equity_ends_with_the_present(api: Served) -> None:
     points: list[dict[str, Any]] = api.get("/portfolio/equity?points=5000")["points"]  # type: ignore[assignment]
     assert points[-1]["pv_e8"] == api.get("/portfolio/summary")["pv_e8"]
+    closed = [int(point["close_t"]) for point in points]
+    assert all(earlier < later for earlier, later in pairwise(closed))
+    assert all(point["at_t"] >= point["close_t"] for point in points)
     assert len(api.get("/portfolio/equity?points=8")["points"]) <= 8  # type: ignore[arg-type]
 
 
