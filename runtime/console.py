@@ -30,6 +30,7 @@ from runtime.progress import Report
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 DEBUG_VARIABLE: Final = "BALLAST_DEBUG"
 JSON_OPTION: Final = "--json"
@@ -50,6 +51,10 @@ class _Stop:
     """Remembers that a person asked to stop: an exception raised inside a destructor or a weak-reference callback is lost."""
 
     asked = False
+
+
+class Stopped(Exception):
+    """Not an error: Ctrl-C is how a server or daemon ends, so nothing was interrupted. Exit code 130 all the same."""
 
 
 class _Printable:
@@ -213,17 +218,23 @@ def _guarded(function: Callable[[], object]) -> int:
         result = function()
     except BallastError as e:
         return _fail(e.kind, e.got, e.expected, e.action, e.exit_code)
-    except KeyboardInterrupt:
-        return _interrupted()
-    except typer.Abort:
+    except Stopped:
+        return _ended()
+    except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except typer.Exit as e:
         return e.exit_code
+    except SystemExit as e:  # a package's command has said its last word itself
+        return e.code if type(e.code) is int else EXIT_BUG if e.code else EXIT_OK
     except typer.TyperException as e:
         return _wrong_usage(e)
     # The last boundary of the process: whatever reaches it is a bug, and the person must get a message, not a dump.
     except Exception as e:  # noqa: BLE001
         return _unexpected(e)
+    return _code_of(result)
+
+
+def _code_of(result: object) -> int:
     if result == EXIT_INTERRUPTED and type(result) is int:  # typer turned Ctrl-C into Exit(130)
         return _interrupted()
     return result if type(result) is int else EXIT_OK
@@ -270,10 +281,28 @@ def _fail(kind: str, got: str, expected: str, action: str, exit_code: int) -> in
     if expected:
         message.append(f"\n  expected: {expected}")
     message.append(f"\n  do next:  {action}")
-    stderr_console().print(message, soft_wrap=True)
+    _say(message)
     if _Streams.wants_json and not _Streams.printed_json:
         print_json({"error": {"kind": kind, "got": got, "expected": expected, "action": action, "exit_code": exit_code}})
     return exit_code
+
+
+def _say(message: Text) -> None:
+    """Print what ended a command; where stderr cannot be written (a file on a full disk) its exit code says what is left to say."""
+    try:
+        stderr_console().print(message, soft_wrap=True)
+        sys.stderr.flush()
+    except OSError:
+        # or Python ends with 120, since what is buffered cannot go
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _ended() -> int:
+    """Say that a server ended because a person asked it to: nothing was left unfinished."""
+    from rich.text import Text
+
+    _say(Text("stopped"))
+    return EXIT_INTERRUPTED
 
 
 def _interrupted() -> int:

@@ -294,6 +294,9 @@ def _hooks(parts: Parts) -> Hooks:
     def log(event: str, fields: LogFields) -> None:
         parts.log.info(event, **fields)
 
+    def warn(event: str, fields: LogFields) -> None:
+        parts.log.warning(event, **fields)
+
     def keep_evidence(name: str, content: bytes) -> None:
         write_bytes(parts.account.folder / EVIDENCE / name, content)
 
@@ -302,6 +305,7 @@ def _hooks(parts: Parts) -> Hooks:
         on_block=on_block,
         paper_days=paper_days,
         log=log,
+        warn=warn,
         keep_evidence=keep_evidence,
         snapshots=parts.account.folder / SNAPSHOTS,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 EXIT_ENVIRONMENT: Final = 6
+EXIT_INTERRUPTED: Final = 130
 """As docs/reference/exit-codes.md has it: this package knows the control API and nothing of the runtime's code."""
 HOME_VARIABLE: Final = "BALLAST_HOME"
 
@@ -56,6 +57,9 @@ def dashboard(
 
     try:
         asyncio.run(serve(path, port, opened))
+    except KeyboardInterrupt:  # how a server ends: nothing was interrupted
+        typer.echo("stopped", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except OSError as e:
         typer.echo(
             f"environment: cannot serve on port {port}: {e.strerror or e}\n  expected: a free port\n  do: leave --port out",

@@ -22,6 +22,7 @@ from runtime.market import ClosedBar
 FORMAT_N: Final = 1
 GROWTH_N: Final = 512
 """Rows that are added to the memory at once."""
+DISK_ERRORS: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")
 FIELDS_N: Final = 5
 """Open, high, low, close, volume."""
 _SCHEMA: Final = """
@@ -51,6 +52,7 @@ class BarTail:
 
         Raises:
             DataError: the file holds bars of other instruments or another interval, or is damaged.
+            EnvironmentFailure: the disk is full, or the file may not be written.
         """
         self._symbols, self._interval_t, self._path = tuple(symbols), interval_t, path
         self._first_t: int | None = None
@@ -67,6 +69,8 @@ class BarTail:
             self._claim()
             self._read()
         except (sqlite3.DatabaseError, ValueError, IndexError, TypeError) as e:
+            if (getattr(e, "sqlite_errorname", "") or "").startswith(DISK_ERRORS):
+                raise self._no_disk(e) from e
             raise DataError(
                 f"the bar tail {path} cannot be read: {e}",
                 expected="a file that this program wrote",
@@ -186,11 +190,14 @@ class BarTail:
                 self._store.execute("BEGIN")
                 self._store.executemany(statement, rows)
         except sqlite3.OperationalError as e:
-            raise EnvironmentFailure(
-                f"the bar tail {self._path} cannot be written: {e}",
-                expected="a disk with room that can be written",
-                action="free space or correct the permissions, then start again",
-            ) from e
+            raise self._no_disk(e) from e
+
+    def _no_disk(self, error: Exception) -> EnvironmentFailure:
+        return EnvironmentFailure(
+            f"the bar tail {self._path} cannot be written: {error}",
+            expected="a disk with room that can be written",
+            action="free space or correct the permissions, then start again",
+        )
 
     def _row(self, open_t: int) -> int:
         """Return the row of a time, made if it is new on either end."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.console import print_json, progress, stderr_console, time_option
+from runtime.console import Stopped, print_json, progress, stderr_console, time_option
 from runtime.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def serve(
         run_until_signal(lambda: Venue(market, faults, settings), port, lambda url, venue: _announce(url, venue, json))
     )
     if number == signal.SIGINT:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 def _require_aiohttp() -> None:

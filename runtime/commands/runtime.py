@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from runtime.console import print_json, progress, stderr_console, stdout_console
+from runtime.console import Stopped, print_json, progress, stderr_console, stdout_console
 from runtime.errors import EnvironmentFailure, GateError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(
     with progress() as report:
         number = run_daemon(folder, settings, announce, report)
     if number == signal.SIGINT:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 @runtime.command()

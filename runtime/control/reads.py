@@ -72,7 +72,9 @@ def status(view: RuntimeView) -> m.Status:
             stale=tuple(symbols[s] for s in feed.stale_instruments if s < len(symbols)), skew_ms=feed.skew_ms,
             venue_mode=feed.venue_mode,
         ),
-        latency=m.LatencyOut(p50_ms=view.latency.p50_ms, p99_ms=view.latency.p99_ms, blocks_n=view.latency.blocks_n),
+        latency=m.LatencyOut(
+            p50_ms=round(view.latency.p50_ms, 1), p99_ms=round(view.latency.p99_ms, 1), blocks_n=view.latency.blocks_n
+        ),
         paper_days=m.PaperDaysOut(
             completed_n=view.paper_days.completed_n, required_n=view.paper_days.required_n, reason=view.paper_days.reason
         ),

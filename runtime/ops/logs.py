@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
@@ -136,11 +137,20 @@ def log_path(home: Path) -> Path:
 
 
 class PrivateRotatingFile(RotatingFileHandler):
-    """A rotating file that only its owner can read."""
+    """A rotating file that only its owner can read; a full disk ends no program and prints no traceback over its words."""
+
+    _told = False
 
     def _open(self):  # type: ignore[no-untyped-def]  # the type is a private generic of the standard library
         os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600))
         return super()._open()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  the base class says so
+        """Say once that a line could not be written; what the program itself has to say goes on below it."""
+        if not self._told:
+            self._told = True
+            with suppress(OSError):
+                print(f"the log {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
 def configure(home: Path, *, bytes_max: int, files_n: int, level: str, to_stderr: bool = False) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +26,8 @@ START_S_MAX: Final = 180.0
 STOP_S_MAX: Final = 5.0
 POLL_S: Final = 0.05
 LINES_SHOWN: Final = 12
+ROOM_BYTES: Final = 65_536
+"""What must fit on the disk before a daemon is started: without it, it could not even say why it ends."""
 
 
 class Started(NamedTuple):
@@ -65,12 +69,12 @@ def start_detached(home: Path, arguments: Sequence[str], report: Report = silent
     began_s = time.monotonic()
     try:
         errors.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        fd = _room_for_words(errors)
     except OSError as e:
         raise EnvironmentFailure(
             f"cannot write {errors}: {e.strerror or e}",
-            expected="a writable folder",
-            action="choose another folder with --home",
+            expected="a writable folder with free space",
+            action="check permissions and disk, or choose another folder with --home",
         ) from e
     with os.fdopen(fd, "wb") as f:
         child = subprocess.Popen(  # noqa: S603  our own command, no shell
@@ -122,6 +126,25 @@ def stop(home: Path, seconds_max: float = STOP_S_MAX) -> Stopped | None:
     )
 
 
+def _room_for_words(path: Path) -> int:
+    """Return a descriptor of an empty file that could hold what a daemon says before it ends.
+
+    Raises:
+        OSError: it cannot be written, or the file system is full.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.write(fd, bytes(ROOM_BYTES)) < ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(fd)  # some file systems say only here that there is no room
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _trades(client: ControlClient) -> bool:
     """Return whether a daemon has come so far that it takes the market in, or says that it was told not to."""
     if not client.healthy():
@@ -136,6 +159,8 @@ def _ended(home: Path, code: int) -> StartFailed:
     """Return why a daemon ended, in its own words."""
     text = (runtime_path(home) / ERRORS_NAME).read_text("utf-8", "replace")
     said = [line for line in text.splitlines() if line.strip()][-LINES_SHOWN:]
+    if not said:  # a full disk keeps no words either
+        said = [f"without a word; {shutil.disk_usage(home).free // 1024:,} KiB are free in {home}"]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return StartFailed(
         f"the daemon ended before it traded ({how})" + "".join(f"\n    {line}" for line in said),

@@ -79,13 +79,20 @@ class Chain:
             self._journal.append(blocks)
         except BallastError:
             if event is not None:
-                self._hooks.keep_evidence(f"event-{self.desk.head.seq_n}-{event.kind_id}", event.content())
+                self._keep(f"event-{self.desk.head.seq_n}-{event.kind_id}", event.content())
             raise
         self._measure(received_ns, len(blocks))
         for event, block in zip(events, blocks, strict=True):
             self.past.take(event, block)
             self._hooks.on_block(event, block)
         return blocks
+
+    def _keep(self, name: str, content: bytes) -> None:
+        """Keep what a failure was about; where that fails too, the first failure is the one to report."""
+        try:
+            self._hooks.keep_evidence(name, content)
+        except BallastError as e:
+            self._hooks.warn("the evidence is not kept", {"name": name, "got": e.got})
 
     def latency(self) -> Latency:
         """Return how long events took to become durable."""

@@ -107,6 +107,7 @@ class Hooks:
         rotate_logs: once a day.
         snapshots: folder for a stored desk, once a day and at every stop; none without it.
         log: a line of the structured log.
+        warn: a line of it that a person should see.
         keep_evidence: store what a halt was about, under a name.
     """
 
@@ -117,6 +118,7 @@ class Hooks:
     rotate_logs: Callable[[], None] = _nothing
     snapshots: Path | None = None
     log: Callable[[str, LogFields], None] = _nothing
+    warn: Callable[[str, LogFields], None] = _nothing
     keep_evidence: Callable[[str, bytes], None] = _nothing
 
 

@@ -39,6 +39,7 @@ from runtime.trading.market import MarketDesk
 from runtime.trading.needs import Hooks, PaperExchange, Start, Tail
 from runtime.trading.readers import pump
 from runtime.trading.recovery import Recovered, warm_up
+from runtime.trading.saying import FeedLog
 from runtime.trading.session import Session
 from runtime.trading.settings import TradingSettings
 from runtime.trading.timetable import Timetable
@@ -82,7 +83,7 @@ class Trader:
                 expected=f"the assets of the account, {', '.join(genesis.symbols)}",
                 action="activate a bundle of the same assets, or begin another account",
             )
-        self._market, self._clock, self._hooks = market, clock, hooks
+        self._market, self._clock, self._hooks, self._feed_log = market, clock, hooks, FeedLog(hooks)
         venue, books, self._health = Venue(exchange, journal, settings.refill_t), Books(settings), Health(settings)
         chain = Chain(recovered.desk, recovered.past, journal, venue, clock, hooks)
         newest_t = (clock.now_t() // genesis.interval_t - 1) * genesis.interval_t
@@ -187,7 +188,7 @@ class Trader:
             self._desk.on_bar(content, received_ns)
         else:
             self._desk.on_notice(content)
-            self._hooks.log(f"feed: {content.kind}", {"instrument_id": content.instrument_id, "text": content.text})
+            self._feed_log.take(content, self._clock.now_ms())
 
     def _on_task(self, content: Content, received_ns: int) -> None:
         """Take in what a timer or a reader says."""

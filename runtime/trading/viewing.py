@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 
-from runtime.core.codes import MODE_NAMES
+from runtime.core.codes import MODE_NAMES, TIER_NAMES
 from runtime.genesis import Genesis
 from runtime.trading.books import Books
 from runtime.trading.commit import Chain
 from runtime.trading.health import Health
+from runtime.trading.hours import FUTURE_MAX_T
 from runtime.trading.needs import Hooks, Rows, Start
+from runtime.trading.saying import EntriesLog
 from runtime.trading.session import Session
 from runtime.trading.view import FeedHealth, RuntimeView
 
@@ -36,6 +39,7 @@ class Viewer:
         self._policy = chain.desk.policy
         self._policy_row = _kept(self._policy)
         self._run_id = run_id_of(chain.desk.genesis)
+        self._entries_log = EntriesLog(hooks)
 
     def look(self, now_ms: int) -> RuntimeView:
         """Return how things stand."""
@@ -43,6 +47,9 @@ class Viewer:
         if desk.policy is not self._policy:
             self._policy, self._policy_row = desk.policy, _kept(desk.policy)
         feed = self._feed(now_ms)
+        reasons = self._reasons(feed, now_ms // 1_000)
+        if session.state == "running":
+            self._entries_log.take(reasons)
         return RuntimeView(
             state=session.state,
             mode_id=desk.genesis.mode_id,
@@ -62,7 +69,7 @@ class Viewer:
             feed=feed,
             latency=self._chain.latency(),
             started_t=self._started_t,
-            reasons=(*session.reasons, *self._reasons(feed)),
+            reasons=(*session.reasons, *reasons.values()),
             simulated=desk.genesis.simulated or self._start.session.simulated,
             clock=self._start.session.clock,
             paper_days=self._hooks.paper_days(),
@@ -73,23 +80,48 @@ class Viewer:
         stale = self._books.unknown(len(self._chain.desk.genesis.symbols), now_ms, feed.skew_ms)
         return dataclasses.replace(feed, stale_instruments=stale)
 
-    def _reasons(self, feed: FeedHealth) -> tuple[str, ...]:
-        """Return why nothing is entered now, though trading runs."""
+    def _reasons(self, feed: FeedHealth, clock_t: int) -> dict[str, str]:
+        """Return why nothing is entered now, though trading runs: words by what they are about."""
         row, rules = self._chain.desk.state[0]["desk"], self._chain.desk.policy[0]["rules"]
-        found = []
+        found = {}
         if row["kill_n"] != 0:
-            found.append(f"the kill switch is on (cause {int(row['kill_n'])})")
+            found["kill"] = f"the kill switch is on (cause {int(row['kill_n'])})"
         if row["halt_n"] != 0:
-            found.append("entries are halted")
+            found["halt"] = "entries are halted"
+        if self._chain.desk.policy[0]["tiers"][row["tier_id"]]["allow_entry_n"] == 0:
+            found["tier"] = f"the drawdown tier {TIER_NAMES[int(row['tier_id'])]} allows no entries"
+        if row["recovering_n"] >= rules["severe_max_n"]:
+            found["severe"] = f"{int(row['recovering_n'])} severe losses are being recovered from"
         if not feed.connected:
-            found.append(": ".join(filter(None, ("the feed is not connected", self._health.lost_text))))
+            found["feed"] = ": ".join(filter(None, ("the feed is not connected", self._health.lost_text)))
         if not self._health.skew_known:
-            found.append("the clock's skew is not measured yet")
+            found["skew"] = "the clock's skew is not measured yet"
         elif abs(feed.skew_ms) > int(rules["skew_max_ms"]):
-            found.append(f"the clock is {feed.skew_ms} ms from the venue's")
+            found["skew"] = f"the clock is {feed.skew_ms} ms from the venue's"
         if feed.venue_mode != "online":
-            found.append(f"the venue is in mode {feed.venue_mode}")
-        return tuple(found)
+            found["mode"] = f"the venue is in mode {feed.venue_mode}"
+        return found | self._unusable(feed, clock_t)
+
+    def _unusable(self, feed: FeedHealth, clock_t: int) -> dict[str, str]:
+        """Return which data cannot be used: the clock's time, books, bars."""
+        desk, rules = self._chain.desk, self._chain.desk.policy[0]["rules"]
+        found = {}
+        behind_t = desk.now_t - clock_t
+        if behind_t > FUTURE_MAX_T:
+            whose = "venue time" if self._start.session.clock == "venue" else "system time"
+            found["clock"] = (
+                f"the clock ({whose}) is behind the journal by {behind_t} s: its last block is at {_iso(desk.now_t)}"
+            )
+        if len(feed.stale_instruments) == len(desk.genesis.symbols):
+            found["books"] = f"no usable book of {len(desk.genesis.symbols)} instruments"
+        bar_t = int(desk.state[0]["positions"]["mark_t"].max())
+        if bar_t > 0 and clock_t - bar_t > desk.genesis.interval_t + int(rules["bar_age_max_t"]):
+            found["bars"] = f"no bar since {_iso(bar_t)}"
+        return found
+
+
+def _iso(at_t: int) -> str:
+    return datetime.fromtimestamp(at_t, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 __all__ = ["Viewer", "run_id_of"]

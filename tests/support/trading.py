@@ -146,6 +146,7 @@ class Told:
 
     blocks: list[Block] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    warned: list[tuple[str, dict[str, str | int | float]]] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     activated: list[Path] = field(default_factory=list)
     rotated_n: int = 0
@@ -188,6 +189,7 @@ class Bench:
             on_block=self._on_block,
             rotate_logs=self._rotate,
             log=lambda name, _fields: self.told.lines.append(name),
+            warn=lambda name, fields: self.told.warned.append((name, dict(fields))),
             keep_evidence=lambda name, _content: self.told.evidence.append(name),
         )
         self._used = journal or self.journal

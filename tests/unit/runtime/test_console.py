@@ -57,6 +57,28 @@ def test_a_command_that_printed_its_object_prints_no_second_one(
     assert json.loads(capsys.readouterr().out) == {"parity": False}
 
 
+def test_a_server_that_was_asked_to_stop_was_not_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(lambda: raiser(console.Stopped())) == 130
+    assert capsys.readouterr() == ("", "stopped\n")
+    assert console.run(lambda: raiser(SystemExit(130))) == 130
+    assert console.run(lambda: raiser(SystemExit("no"))) == 1
+    assert console.run(lambda: raiser(SystemExit())) == 0
+    assert capsys.readouterr() == ("", ""), "whoever raised it has said its last word"
+
+
+def test_an_error_stream_on_a_full_disk_changes_no_exit_code() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full")
+    code = (
+        "import sys; from runtime import console; from runtime.errors import EnvironmentFailure\n"
+        "def fails(): raise EnvironmentFailure('a', expected='b', action='c')\n"
+        "sys.exit(console.run(fails))"
+    )
+    with full.open("w") as errors:
+        assert subprocess.run([sys.executable, "-c", code], stderr=errors, check=False).returncode == 6
+
+
 def test_results_become_exit_codes() -> None:
     assert console.run(lambda: None) == 0
     assert console.run(lambda: 5) == 5

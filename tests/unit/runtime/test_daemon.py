@@ -248,6 +248,8 @@ def test_the_command_says_where_it_is_until_a_signal(
         assert json.loads(shown.out)["pid"] == os.getpid()
     else:
         assert "control API  http://127.0.0.1:" in shown.err
+        assert shown.err.splitlines()[-1] == "stopped"
+        assert "interrupted" not in shown.err
 
 
 def test_the_time_of_a_real_venue_is_the_system_s() -> None:

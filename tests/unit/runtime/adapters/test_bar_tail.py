@@ -146,6 +146,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tail.close()
 
 
+def test_a_disk_that_cannot_take_it_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match="cannot be written"):
+        BarTail(tmp_path / "no folder" / "bars.sqlite", SYMBOLS, HOUR_T)
+
+
 def test_pruning_an_empty_tail_or_too_early_changes_nothing(tail: BarTail) -> None:
     tail.prune(START_T)
     tail.put([bar(0, 0)])

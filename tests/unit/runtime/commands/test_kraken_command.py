@@ -132,4 +132,6 @@ def test_a_process_that_gets_ctrl_c_ends_with_130(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "stopped"
     assert "Traceback" not in errors
+    assert "interrupted" not in errors

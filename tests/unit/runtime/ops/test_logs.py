@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import logging
 import random
@@ -208,6 +209,22 @@ def test_warnings_are_logged(home: Path, log: structlog.stdlib.BoundLogger) -> N
     (line,) = lines(home)
     assert line["logger"] == "py.warnings"
     assert TOKEN not in written(home)
+
+
+def test_a_full_disk_is_one_line_on_the_terminal(
+    home: Path, log: structlog.stdlib.BoundLogger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (handler,) = (h for h in logging.getLogger().handlers if isinstance(h, logs.PrivateRotatingFile))
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handler.stream, "flush", full)
+        for n in range(3):
+            log.info("a line", n=n)
+    said = capsys.readouterr().err
+    assert said.splitlines() == [f"the log {log_path(home)} cannot be written: [Errno 28] No space left on device"]
 
 
 def test_no_place_for_it(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -48,7 +49,10 @@ def test_it_starts_in_a_session_of_its_own_and_stops(home: Path, started: Starte
     assert stop(home) is None
 
 
-@pytest.mark.parametrize(("how", "code", "said"), [("refuses", 4, "gate: no bundle is active"), ("crashes", 6, "signal 9")])
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [("refuses", 4, "gate: no bundle is active"), ("crashes", 6, "signal 9"), ("silent", 6, "without a word; .* KiB are free")],
+)
 def test_one_that_ends_says_why_with_its_own_code(home: Path, how: str, code: int, said: str) -> None:
     with pytest.raises(StartFailed, match=said) as failed:
         start_detached(home, [str(home), how])
@@ -87,6 +91,19 @@ def test_no_place_for_its_words(home: Path) -> None:
     (home / "runtime").write_text("a file in the way")
     with pytest.raises(EnvironmentFailure, match="cannot write"):
         start_detached(home, [str(home), "well"])
+
+
+def test_a_disk_without_room_for_its_words_starts_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for call in ("write", "fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            with pytest.raises(EnvironmentFailure, match=r"daemon\.err: No space left") as failed:
+                start_detached(home, [str(home), "well"])
+        assert failed.value.exit_code == 6
+        assert holder(home) is None
 
 
 def test_an_old_one_that_hears_late_is_given_its_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
