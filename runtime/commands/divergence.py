@@ -108,7 +108,9 @@ def _records(found: Divergence) -> str:
 def _notes(found: Divergence) -> list[str]:
     hours = found.hours
     told = (
-        (hours.late, "taken in after a restart"), (hours.missed, "never taken in, the daemon was down"),
+        (hours.late, "taken in after a restart"),
+        (hours.overdue, "taken in too late to decide on, without a restart: the machine slept, or the venue was silent"),
+        (hours.missed, "never taken in, the daemon was down"),
         (hours.absent, "never taken in although the daemon was up"), (hours.changed, "with bars that are otherwise on record"),
         (hours.unknown, "that nothing has on record: the backtest lacks them, too"),
         (hours.unmade, f"whose forecasts cannot be made again{f' ({found.forecasts})' if found.forecasts else ''}"),

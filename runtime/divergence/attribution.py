@@ -77,6 +77,7 @@ class HourCounts(_Frozen):
     """Hours of the period that the journal does not have as a backtest would; see `runtime.divergence.stages.Hours`."""
 
     late: int
+    overdue: int
     missed: int
     absent: int
     changed: int
@@ -116,7 +117,7 @@ class Divergence(_Frozen):
     orders: tuple[OrderDifference, ...] = ()
     tables: tuple[TableDifference, ...] = ()
     equal: bool = False
-    hours: HourCounts = HourCounts(late=0, missed=0, absent=0, changed=0, unknown=0, unmade=0)
+    hours: HourCounts = HourCounts(late=0, overdue=0, missed=0, absent=0, changed=0, unknown=0, unmade=0)
     forecasts: str = ""
 
     @property
@@ -182,7 +183,7 @@ def attribute(run_id: str, period: Period, record: Record, report: Report = sile
 
 def _counts(hours: Hours) -> HourCounts:
     return HourCounts(
-        late=len(hours.late), missed=len(hours.missed), absent=len(hours.absent), changed=len(hours.changed),
+        late=len(hours.late), overdue=len(hours.overdue), missed=len(hours.missed), absent=len(hours.absent), changed=len(hours.changed),
         unknown=len(hours.unknown), unmade=len(hours.unmade),
     )  # fmt: skip
 

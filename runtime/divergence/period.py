@@ -97,6 +97,7 @@ class Period:
         final: STATE [1] after the last.
         end_t: time of the last event.
         down: when the daemon was down.
+        started_t: first start of a daemon, 0: none; what closed before is history, not missed.
         bars: BAR [INSTRUMENTS] as seen, by opening time, of the whole journal: the last one of a time counts.
         fees: fee schedule before the first event.
         bundles: what made the forecasts from a block on, of the whole journal.
@@ -112,6 +113,7 @@ class Period:
     final: Rows = field(default_factory=lambda: np.zeros(0, STATE))
     end_t: int = 0
     down: list[Downtime] = field(default_factory=list)
+    started_t: int = 0
     bars: dict[int, Rows] = field(default_factory=dict)
     fees: tuple[FeeTier, ...] = ()
     bundles: list[tuple[int, BundleNote]] = field(default_factory=list)
@@ -234,7 +236,8 @@ class _Reader:
             self._up = bool(event.record[0]["value_n"])
             if self._up and self._started:
                 self.period.down.append(Downtime(self._alive_t, block.at_t, block.seq_n))
-            self._started = self._started or self._up
+            if self._up and not self._started:
+                self._started, self.period.started_t = True, block.at_t
             self._alive_t = block.at_t
         elif self._up:
             self._alive_t = block.at_t

@@ -71,6 +71,8 @@ class Hours:
 
     Attributes:
         late: opening times of bars taken in after a restart.
+        overdue: opening times of bars taken in too late to decide on although the daemon was not restarted: it slept, or the
+            venue was silent.
         missed: opening times of bars never taken in: the daemon was down.
         absent: opening times of bars never taken in although the daemon was up.
         changed: opening times of bars that the venue corrected, or that came too late.
@@ -79,6 +81,7 @@ class Hours:
     """
 
     late: tuple[int, ...]
+    overdue: tuple[int, ...]
     missed: tuple[int, ...]
     absent: tuple[int, ...]
     changed: tuple[int, ...]
@@ -115,6 +118,7 @@ class Backdrop:
         period, interval_t = self.period, self.interval_t
         taken = {int(e.event.record[0]["value_n"]): e for e in period.events if e.event.kind_id == c.EV_BARS}
         late = [t for t, e in taken.items() if period.restarted(t + interval_t, e.seq_n)]
+        overdue = [t for t, e in taken.items() if t not in late and self._is_overdue(t, e.event)]
         first = period.since_t if taken and period.since_t else min(taken, default=0) + interval_t
         grid = range(first - first % interval_t + (interval_t if first % interval_t else 0), period.end_t + 1, interval_t)
         holes = [close_t - interval_t for close_t in grid if close_t - interval_t not in period.bars] if taken else []
@@ -123,9 +127,15 @@ class Backdrop:
         changed = [t for t in sorted(taken) if not np.array_equal(self.record_bars[t], period.bars[t])]
         unknown = [t for t in holes if self.record.bars(t) is None]
         # without the bundle a forecast that the daemon was too late to make cannot be made; nor one on corrected bars
-        wanted = {*late, *(set(holes) - set(unknown)), *changed}
+        wanted = {*late, *overdue, *(set(holes) - set(unknown)), *changed}
         unmade = [t for t in wanted if not self.record.makes(t)]
-        return Hours(*(tuple(sorted(hours)) for hours in (late, missed, absent, changed, unknown, unmade)))
+        return Hours(*(tuple(sorted(hours)) for hours in (late, overdue, missed, absent, changed, unknown, unmade)))
+
+    def _is_overdue(self, open_t: int, event: Event) -> bool:
+        """Return whether an hour was taken in so late that the daemon made no forecast on it: stale, or not the newest one."""
+        close_t = open_t + self.interval_t
+        age_t = min(int(self.period.policy[0]["rules"]["bar_age_max_t"]), self.interval_t - 1)
+        return event.forecasts is None and close_t > self.period.started_t and event.at_t - close_t > age_t
 
     def _delays(self) -> dict[Key, Delay]:
         """Return the first fill of each order, with the bar under way: a fill without a book comes when its bar has closed."""
@@ -171,8 +181,8 @@ class Backdrop:
         if event.kind_id != c.EV_BARS:
             return [Item(seq_n, event, event.at_t)]
         open_t = int(event.record[0]["value_n"])
-        late = open_t in self.hours.late
-        if late and stage < Stage.RESTART:
+        late = open_t in self.hours.late or open_t in self.hours.overdue
+        if stage < (Stage.RESTART if open_t in self.hours.late else Stage.DATA if late else Stage.BACKTEST):
             return []
         if stage < Stage.DATA and not late:
             event = self._on_record(open_t, event)
@@ -206,7 +216,7 @@ class Backdrop:
         """Return the hours that a daemon which was never down would have seen."""
         opened = () if stage >= Stage.RESTART else (*self.hours.late, *self.hours.missed)
         if stage == Stage.BACKTEST:
-            opened = (*opened, *self.hours.absent)
+            opened = (*opened, *self.hours.absent, *self.hours.overdue)
         known = self._shown(stage)
         items = []
         for open_t in sorted(opened):

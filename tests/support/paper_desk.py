@@ -36,6 +36,7 @@ class Plant:
         after: events after hour `i`'s bars.
         down: first and last hour that ended while the daemon was down; caught up without forecasts after the last.
         lost: hours that are not caught up.
+        asleep: nothing was restarted: the machine slept.
     """
 
     seen: Callable[[int, Rows], Rows] = lambda _i, rows: rows
@@ -45,6 +46,7 @@ class Plant:
     after: dict[int, Callable[[int], list[Event]]] = field(default_factory=dict)
     down: tuple[int, int] | None = None
     lost: bool = False
+    asleep: bool = False
     acknowledges: bool = True
 
 
@@ -93,10 +95,11 @@ class PaperDesk:
         return list(self.journal.read())
 
     def _restart(self, down: range) -> None:
-        """Come back a minute after the last missed hour, and take in what was missed."""
+        """Come back a minute after the last missed hour (from sleep: too late to decide on it), and take in what was missed."""
         interval_t = self.inputs.genesis.interval_t
-        now_t = int(self.inputs.close_t[down[-1]]) + 60
-        self._take(session(now_t, "crash-recovery", started=True))
+        now_t = int(self.inputs.close_t[down[-1]]) + (2_400 if self.plant.asleep else 60)
+        if not self.plant.asleep:
+            self._take(session(now_t, "crash-recovery", started=True))
         if self.plant.lost:
             return
         for i in down:

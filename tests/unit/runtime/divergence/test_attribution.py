@@ -273,6 +273,16 @@ def test_a_restart_gap_is_restart(inputs: RunInputs, fills: list[np.void], lost:
     assert found.hours.unmade == 0
 
 
+@pytest.mark.parametrize("first", [100, 150])
+def test_hours_slept_through_are_data_and_counted(inputs: RunInputs, first: int) -> None:
+    """A machine asleep for ten hours takes them in at once, without forecasts; the backtest decided in each of them."""
+    found = report(inputs, Plant(down=(first, first + 9), asleep=True))
+    assert (found.hours.overdue, found.hours.late, found.hours.missed, found.hours.unmade) == (10, 0, 0, 0)
+    assert blamed(found)["data"] != 0
+    assert set(blamed(found)) <= {"data", "latency"}
+    assert found.backtest_value_e8 == report(inputs, Plant()).backtest_value_e8
+
+
 def test_without_the_bundle_missing_forecasts_are_told(inputs: RunInputs) -> None:
     """What cannot be made again is counted, and the amounts add up all the same."""
     found = report(inputs, Plant(down=(100, 109)), NoRecord())
