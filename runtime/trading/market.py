@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import numpy as np
+
 from runtime import event as events
 from runtime.core.codes import SWITCH_KILL
 from runtime.event import Event, Note
@@ -58,10 +60,15 @@ class MarketDesk:
         self._failed_t = 0
 
     def warm_up(self) -> None:
-        """Compile, or load from the cache, what the first forecast and membership will need."""
-        grid_t = self.forecaster.grid_h * HOUR_T
-        close_t = self.hours.close_t // grid_t * grid_t
-        panel = self.tail.panel(close_t - self.hours.interval_t, self.forecaster.window_n)
+        """Compile, or load from the cache, what the first forecast and membership will need.
+
+        On the last bars that are there: a forecast on bars that are still to be fetched would ask no model, and warm none.
+        """
+        interval_t, grid_t = self.hours.interval_t, self.forecaster.grid_h * HOUR_T
+        newest = self.tail.panel(self.hours.next_open_t, self.forecaster.window_n)
+        known = np.flatnonzero(np.isfinite(newest.close).any(axis=1))
+        last_t = int(newest.open_t[known[-1]]) if len(known) else self.hours.next_open_t
+        panel = self.tail.panel((last_t + interval_t) // grid_t * grid_t - interval_t, self.forecaster.window_n)
         self.forecaster.forecast(panel)
         self.forecaster.memberships(panel)
 

@@ -110,6 +110,16 @@ def test_bars_that_stay_away_and_a_tier_without_entries_are_reasons(tmp_path: Pa
     bench.close()
 
 
+def test_what_the_first_forecast_needs_is_warmed_on_bars_that_are_there(tmp_path: Path) -> None:
+    """The bars since the bundle was made are fetched later: a forecast without them would ask no model."""
+    bench = bench_of(tmp_path)
+    until_t = BEGIN_T - 3 * HOUR_T
+    bench.tail.put([bench.market.bar(t, s) for t in range(START_T, until_t, HOUR_T) for s in range(5)])
+    bench.trader._desk.warm_up()
+    assert bench.forecaster.asked_t == [until_t]
+    bench.close()
+
+
 def test_a_feed_that_stays_away_is_one_line_and_then_a_count() -> None:
     said: list[tuple[str, str, LogFields]] = []
     hooks = Hooks(
