@@ -15,6 +15,7 @@ SCRIPTS = [
     "reports/dashboards/static/frame.js",
     "reports/dashboards/static/decisions.js",
     "reports/dashboards/static/offline.js",
+    "reports/dashboards/static/theme.js",
 ]
 
 

@@ -1,4 +1,7 @@
-"""A bundle is used whole, signed and computable, or not at all: every refusal planted once."""
+"""A bundle is used whole, signed and computable, or not at all: every refusal planted once.
+
+It is over 400 lines because every refusal has its planted case here.
+"""
 
 from __future__ import annotations
 
