@@ -206,9 +206,11 @@ def test_an_endpoint_that_cannot_be_written_ends_it_whole(paper: PaperHome, monk
         raise EnvironmentFailure("a full disk", expected="room", action="make some")
 
     monkeypatch.setattr(daemon, "write_endpoint", full)
+    before = set(threading.enumerate())  # other tests' servers may live as long as the session
     with stepped_venue(paper) as venue, pytest.raises(EnvironmentFailure, match="a full disk"):
         run(paper.home, RuntimeSettings(venue=venue.url), never)
-    assert not [t.name for t in threading.enumerate() if t.name in ("control-api", "projector", "venue-clock")]
+    left = set(threading.enumerate()) - before
+    assert not [t.name for t in left if t.name in ("control-api", "projector", "venue-clock")]
 
 
 def test_a_halt_keeps_the_evidence_and_ends_with_its_code(paper: PaperHome, monkeypatch: pytest.MonkeyPatch) -> None:

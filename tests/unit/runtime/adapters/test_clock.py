@@ -69,6 +69,7 @@ def test_a_running_venue_is_followed_and_an_absent_one_waited_for(tmp_path: Path
     def market() -> LocalMarket:
         return LocalMarket.open([folder], seed=1, start_ns=START_T * NS)
 
+    before = set(threading.enumerate())
     with serve(market(), settings=Settings(speed=3_600)) as local:
         clock = VenueClock(local.url)
         asyncio.run(_within(clock, START_T * 1_000 + 300_000))
@@ -83,7 +84,7 @@ def test_a_running_venue_is_followed_and_an_absent_one_waited_for(tmp_path: Path
         clock.close()
         again.advance(again.now_ns + 3_600 * NS)
     assert clock.now_ms() == stood_ms + 7_200_000
-    assert "venue-clock" not in {thread.name for thread in threading.enumerate()}
+    assert "venue-clock" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 async def _within(clock: VenueClock, at_ms: int) -> None:

@@ -32,6 +32,7 @@ def test_it_follows_the_journal_and_ends(home: Path) -> None:
     account = create_account(home, genesis())
     desk, journal = Desk(account.genesis), open_journal(account)
     journal.append([desk.apply(session())])
+    before = set(threading.enumerate())
     followed = Projector(account.folder, lambda event, fields: None)
     followed.start()
     reader = LiveReader(followed.path)
@@ -42,7 +43,7 @@ def test_it_follows_the_journal_and_ends(home: Path) -> None:
         assert until(lambda: reader.watermark() == journal.head())
     followed.stop()
     followed.stop()
-    assert "projector" not in {thread.name for thread in threading.enumerate()}
+    assert not set(threading.enumerate()) - before
     journal.close()
 
 
