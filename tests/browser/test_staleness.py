@@ -10,6 +10,8 @@ from playwright.sync_api import Page
 from tests.browser.conftest import Site, is_ready, until
 
 Opener = Callable[..., Page]
+IN_FLIGHT_MS = 500
+"""What the server said before it was stopped arrives within this real time; after it, only the page's stepped clock moves."""
 
 
 def stale(page: Page) -> str:
@@ -21,6 +23,7 @@ def test_a_dead_server_greys_the_page_and_names_the_command(open_page: Opener, s
     page = open_page(stepped=True)
     assert stale(page) == "0"
     site.process.send_signal(signal.SIGSTOP)
+    page.wait_for_timeout(IN_FLIGHT_MS)
     try:
         page.clock.run_for(4_500)
         assert stale(page) == "1"
@@ -38,6 +41,7 @@ def test_a_grey_page_speaks_of_the_button_that_it_shows(open_page: Opener, site:
     page = open_page(stepped=True)
     page.evaluate("window.ballast.show('killed', '1')")
     site.process.send_signal(signal.SIGSTOP)
+    page.wait_for_timeout(IN_FLIGHT_MS)
     try:
         page.clock.run_for(9_500)
         assert stale(page) == "2"
