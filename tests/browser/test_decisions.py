@@ -61,8 +61,10 @@ def block_hashes(site: Site) -> list[bytes]:
 
 def test_numbers_of_gates_are_shown_whole(open_page: Opener) -> None:
     page = open_page("/decisions")
-    page.locator(".tabulator-row", has_text="Refused").first.click()
-    assert until(lambda: page.locator(".gates li").count() >= 15, page, GATES_S)
+    assert until(lambda: len(rows(page)) == 20, page)
+    first = opened(page)
+    page.locator(".tabulator-row:not(.tabulator-selected)", has_text="Refused").first.click()
+    assert until(lambda: page.evaluate(OPENED_WHOLE, first), page, GATES_S)
     page.evaluate("document.querySelectorAll('.gates .gl').forEach(e => { e.textContent = '\u2264 466,419.25 USD'; })")
     cut = page.evaluate(
         "[...document.querySelectorAll('.gates :is(.gv, .gl)')].filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 1).map(e => e.textContent)"
